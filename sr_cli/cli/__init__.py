@@ -1,0 +1,1 @@
+"""The commands: parse, call the library, render.  Nothing here imports torch at import time."""

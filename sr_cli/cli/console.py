@@ -1,0 +1,94 @@
+"""Everything that a command says: results on standard output, the rest on standard error."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+out = Console(highlight=False, soft_wrap=True)
+err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+class CommandError(Exception):
+    """A command that cannot go on; the message is one or two sentences that say what to do."""
+
+
+def known_errors() -> tuple[type[Exception], ...]:
+    """Errors whose message is for users; every other is a bug.
+
+    Only classes of modules that are loaded already can have been raised, so asking for them here
+    never imports torch.
+    """
+    names = (
+        ("sr_cli.images.picture", "PictureError"),
+        ("sr_cli.zoo.manifest", "ZooError"),
+        ("training.corpus", "CorpusError"),
+        ("training.recipe", "RecipeError"),
+        ("training.trainer", "TrainingError"),
+    )
+    found: list[type[Exception]] = [CommandError]
+    for module, name in names:
+        if module in sys.modules:
+            found.append(getattr(sys.modules[module], name))
+    return tuple(found)
+
+
+def print_json(value: Any) -> None:
+    """One JSON object on one line of standard output."""
+    sys.stdout.write(json.dumps(value, ensure_ascii=False) + "\n")
+    sys.stdout.flush()
+
+
+def complain(message: str) -> None:
+    """One line on standard error."""
+    err.print(message, markup=False, style="red")
+
+
+def note(message: str) -> None:
+    """One line on standard error that is no complaint."""
+    err.print(message, markup=False, style="dim")
+
+
+def out_of_disk(error: OSError) -> str:
+    """An operating system's error as a sentence."""
+    where = f" ({error.filename})" if error.filename else ""
+    return f"{os.strerror(error.errno) if error.errno else error}{where}."
+
+
+@contextmanager
+def progress(description: str, *, shown: bool = True) -> Iterator[Any]:
+    """A bar on standard error, only if that is a terminal.
+
+    Yields a function of how much is done and how much there is.
+    """
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TimeRemainingColumn(),
+        console=err,
+        transient=True,
+        disable=not (shown and err.is_terminal),
+    ) as bar:
+        task = bar.add_task(description, total=None)
+
+        def update(done: float, total: float) -> None:
+            bar.update(task, completed=done, total=total)
+
+        yield update
+
+
+def shown_path(path: Path) -> str:
+    """A path as the user would write it: relative if it lies below the current folder."""
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)

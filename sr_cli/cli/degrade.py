@@ -1,0 +1,93 @@
+"""`sr-cli degrade`: make bad pictures from good ones, repeatably."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from sr_cli.cli import console
+from sr_cli.cli.inputs import find_sources, plan_outputs
+
+SMALLEST = 96
+
+
+def degrade(
+    images: Annotated[list[str], typer.Argument(help="Pictures, folders or patterns.")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="Folder for NAME.png and NAME.json.")],
+    seed: Annotated[int, typer.Option(help="The same seed makes the same pictures.")] = 0,
+    degradation: Annotated[
+        Path | None,
+        typer.Option(help="JSON of estimate-degradation or degrade, to be applied instead."),
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace existing outputs.")
+    ] = False,
+) -> None:
+    """Shrink pictures four times through the two-stage degradation, and write down what was done.
+
+    Example: sr-cli degrade photo.png -o bad/ --seed 7
+    """
+    sources = find_sources(images, recursive=False)
+    replay = None if degradation is None else _vector(degradation)
+    import torch
+
+    from sr_cli.degradation.replay import degrade_picture, seed_for
+    from sr_cli.degradation.two_stage import TwoStageModel
+    from sr_cli.images import Picture, PictureError, read, write
+
+    model = TwoStageModel()
+    drawn = None if replay is None else model.decode(torch.tensor(replay))
+    failed = 0
+    for source, target in zip(sources, plan_outputs(sources, out, "", ".png"), strict=True):
+        try:
+            if target.exists() and not overwrite:
+                raise PictureError(f"{target} exists already; --overwrite replaces it")
+            rgb = read(source.path).rgb
+            height, width = (side // model.scale * model.scale for side in rgb.shape[:2])
+            if min(height, width) < SMALLEST:
+                raise PictureError(f"its sides must be at least {SMALLEST} pixels")
+            hr = torch.from_numpy(rgb[:height, :width].copy()).permute(2, 0, 1)
+            lr, vector = degrade_picture(model, hr, seed_for(source.path.name, seed), drawn)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            write(Picture(lr.permute(1, 2, 0).numpy()), target)
+            _write_json(target.with_suffix(".json"), vector.tolist(), model.preset, seed)
+        except PictureError as error:
+            failed += 1
+            console.complain(f"{source.path}: {error}")
+    if failed:
+        raise typer.Exit(1)
+
+
+def _write_json(path: Path, vector: list[float], preset: str, seed: int) -> None:
+    from sr_cli.degradation.layout import TWO_STAGE
+
+    facts = {
+        "layout": TWO_STAGE.name,
+        "preset": preset,
+        "seed": seed,
+        "vector": vector,
+        "values": TWO_STAGE.decode(vector),
+    }
+    path.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+
+
+def _vector(path: Path) -> list[float]:
+    """The vector of a JSON file: the object itself, its ``degradation``, or a line of either."""
+    from sr_cli.degradation.layout import TWO_STAGE
+
+    try:
+        content: Any = json.loads(path.read_text(encoding="utf-8"))
+        vector = content.get("degradation", content)["vector"]
+        if len(vector) != len(TWO_STAGE):
+            raise ValueError
+        return [float(number) for number in vector]
+    except OSError as error:
+        raise console.CommandError(f"Cannot read {path}: {error.strerror}.") from None
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise console.CommandError(
+            f"{path} holds no degradation vector of {len(TWO_STAGE)} numbers. Make one with "
+            "`sr-cli estimate-degradation --json`."
+        ) from None

@@ -1,0 +1,212 @@
+"""From what stands on the command line to a list of pictures and their outputs."""
+
+from __future__ import annotations
+
+import functools
+import glob
+import hashlib
+import os
+import sys
+import unicodedata
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from sr_cli.cli.console import CommandError
+
+STANDARD = Path("-")
+"""Standard input among the inputs, standard output among the outputs."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """A picture to work on."""
+
+    path: Path
+    below: Path
+    """Its path within the folder that was named, or its bare name."""
+    data: bytes | None = None
+    """The picture itself if it came on standard input."""
+    problem: str | None = None
+    """Why there is nothing to read, such as an empty folder in the midst of others."""
+
+
+def find_sources(names: Iterable[str], *, recursive: bool) -> list[Source]:
+    """Files as they are, folders and patterns as the pictures in them, in order and once each.
+
+    A name that is nothing of these is taken for a file, so that it is reported as missing with the
+    others of its batch still done.
+
+    Args:
+        names: As given; ``-`` stands for a picture, or a list of names, on standard input.
+        recursive: Whether to go into the folders within folders. Links to folders are not followed.
+
+    Raises:
+        CommandError: There is nothing at all.
+    """
+    found: dict[Path, Source] = {}
+    for name in dict.fromkeys(names):
+        for source in _standard_input(recursive) if name == "-" else _named(name, recursive):
+            # Links to files are pictures of their own, whatever way leads to their folder.
+            found.setdefault(_real_folder(source.path.parent) / source.path.name, source)
+    sources = list(found.values())
+    if sources and all(source.problem for source in sources):
+        first = sources[0]
+        raise CommandError(f"{first.path}: {first.problem}. Name another folder, pattern or file.")
+    return sources
+
+
+def _named(name: str, recursive: bool, *, patterns: bool = True) -> list[Source]:
+    from sr_cli.images import find_pictures
+
+    path = Path(name)
+    if os.path.isdir(name):  # noqa: PTH112 - pathlib's raises where a name is too long
+        try:
+            pictures = find_pictures(path, recursive=recursive)
+        except OSError as error:
+            return [_nothing(path, f"the folder cannot be read: {error.strerror}")]
+        hint = "" if recursive else " itself; --recursive looks into the folders within"
+        return [Source(p, p.relative_to(path)) for p in pictures] or [
+            _nothing(path, f"there is no picture in this folder{hint}")
+        ]
+    if not (patterns and glob.has_magic(name)) or os.path.lexists(name):
+        return [Source(path, Path(path.name))]
+    fixed = Path(*_before_magic(path))
+    matches = [Path(m) for m in sorted(glob.glob(name, recursive=True))]  # noqa: PTH207
+    return [Source(p, p.relative_to(fixed)) for p in matches if p.is_file()] or [
+        _nothing(path, "nothing matches this pattern")
+    ]
+
+
+def _nothing(path: Path, problem: str) -> Source:
+    return Source(path, Path(path.name), problem=problem)
+
+
+def _before_magic(pattern: Path) -> Iterator[str]:
+    for part in pattern.parts:
+        if glob.has_magic(part):
+            return
+        yield part
+
+
+def _standard_input(recursive: bool) -> list[Source]:
+    """The picture on standard input, or those that are listed there.
+
+    Names are separated by line ends or, as ``find -print0`` does, by zero bytes.
+    """
+    from sr_cli.images import begins_like_picture, is_text
+
+    data = sys.stdin.buffer.read()
+    if begins_like_picture(data):
+        return [Source(STANDARD, Path("stdin"), data=data)]
+    if not is_text(data):
+        raise CommandError("Standard input holds neither a picture nor a list of names.")
+    lines = data.split(b"\0" if b"\0" in data else b"\n")
+    names = [os.fsdecode(line.removesuffix(b"\r")) for line in lines]
+    sources = [s for name in names if name for s in _named(name, recursive, patterns=False)]
+    if not sources:
+        raise CommandError("Standard input is empty. Send it a picture, or names one a line.")
+    return sources
+
+
+def leave_out_results(
+    sources: list[Source], out: Path | None, suffix: str
+) -> tuple[list[Source], list[Source]]:
+    """Parts the pictures from the results of an earlier run over the same folder.
+
+    A result is known by its name, whatever its format, and only while the picture that it was made
+    of is among the sources.
+
+    Returns:
+        The pictures, and what is left out; all are pictures if the suffix is empty.
+    """
+    if not suffix:
+        return sources, []
+    made: dict[tuple[str, str], set[Source]] = {}
+    for source in sources:
+        folder = _folder_for(source, out)
+        for stem in _stems(source):
+            made.setdefault(_key(folder / f"{stem}{suffix}"), set()).add(source)
+    kept: list[Source] = []
+    left_out: list[Source] = []
+    for source in sources:
+        makers = made.get(_key(source.path.parent / source.path.stem), set()) - {source}
+        (left_out if makers else kept).append(source)
+    return kept, left_out
+
+
+def plan_outputs(
+    sources: list[Source], out: Path | None, suffix: str, extension: str | Callable[[Source], str]
+) -> list[Path]:
+    """Where each result goes; no two go to the same place.
+
+    Where two would, as those of ``a.jpg`` and ``a.png``, both say in their names what they were
+    made of: ``a_jpg_x4.png`` and ``a_png_x4.png``. If that is not enough, a few letters that stand
+    for the whole path do. So names do not depend on the order, and a result is never taken for that
+    of another picture that happened to be there in the last run.
+
+    Args:
+        sources: From `find_sources`.
+        out: A file name if there is one source, else a folder; None for beside each input.
+            `STANDARD` for standard output, where one from standard input goes if this is None.
+        suffix: Put behind the name, like ``_x4``.
+        extension: With its dot, or what tells it of a source.
+    """
+    if out is not None and len(sources) == 1 and _is_file_name(out):
+        return [out]
+    endings = [extension if isinstance(extension, str) else extension(s) for s in sources]
+    plans: dict[int, Path] = {}
+    taken: set[tuple[str, str]] = set()
+    for level in range(3):
+        wishes: dict[int, Path] = {}
+        for number, source in enumerate(sources):
+            if number not in plans:
+                name = f"{_stems(source)[level]}{suffix}{endings[number]}"
+                wishes[number] = _folder_for(source, out) / name
+        wanted = Counter(_key(wish) for wish in wishes.values())
+        last = level == 2
+        fit = {n: w for n, w in wishes.items() if last or wanted[_key(w)] == 1}
+        fit = {n: w for n, w in fit.items() if last or _key(w) not in taken}
+        plans |= fit
+        taken |= {_key(wish) for wish in fit.values()}
+    return [
+        STANDARD if out is None and source.data is not None else plans[number]
+        for number, source in enumerate(sources)
+    ]
+
+
+def _is_file_name(out: Path) -> bool:
+    return out == STANDARD or (not out.is_dir() and (bool(out.suffix) or out.exists()))
+
+
+def _folder_for(source: Source, out: Path | None) -> Path:
+    return source.path.parent if out is None else out / source.below.parent
+
+
+def _stems(source: Source) -> tuple[str, str, str]:
+    """Names for its result, from the plain one to one that no other picture has."""
+    stem, kind = source.below.stem, source.path.suffix.lstrip(".").lower()
+    longer = f"{stem}_{kind}" if kind else stem
+    whole = os.fsencode(Path.cwd() / source.path)
+    return stem, longer, f"{longer}_{hashlib.sha256(whole).hexdigest()[:8]}"
+
+
+def _key(path: Path) -> tuple[str, str]:
+    """What makes two paths one, also where file systems ignore case or how accents are written."""
+    folder = str(_real_folder(path.parent))
+    return _folded(folder), _folded(path.name)
+
+
+def _folded(text: str) -> str:
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold())
+
+
+def _real_folder(folder: Path) -> Path:
+    """The folder without links."""
+    return _resolved(Path.cwd() / folder)
+
+
+@functools.cache  # thousands of pictures share a few folders
+def _resolved(folder: Path) -> Path:
+    return Path(os.path.realpath(folder))

@@ -1,0 +1,75 @@
+"""The `sr-cli` program."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from types import FrameType
+from typing import Annotated
+
+import typer
+
+from sr_cli import __version__
+from sr_cli.cli import console, degrade, estimate, evaluate, models, train, upscale
+
+app = typer.Typer(
+    name="sr-cli",
+    help="Blind image super-resolution: makes small, blurred, noisy, over-compressed pictures "
+    "large and clean, and says what was wrong with them.",
+    epilog="Example: sr-cli upscale photo.jpg",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.command("upscale")(upscale.upscale)
+app.command("estimate-degradation")(estimate.estimate_degradation)
+app.add_typer(models.app, name="models")
+app.command("degrade")(degrade.degrade)
+app.command("evaluate")(evaluate.evaluate)
+app.command("train")(train.train)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"sr-cli {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version."),
+    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks of errors.")] = False,
+) -> None:
+    """Options of the program itself."""
+
+
+def _leave(number: int, frame: FrameType | None) -> None:
+    # SystemExit passes every handler, and its way out removes half-written files.
+    raise SystemExit(128 + number)
+
+
+def main() -> None:
+    """Run the program and leave with its exit status: 0, 1, 2 or 130."""
+    signal.signal(signal.SIGINT, _leave)
+    signal.signal(signal.SIGTERM, _leave)
+    try:
+        app()
+    except Exception as error:
+        if "--debug" in sys.argv:
+            raise
+        if isinstance(error, console.known_errors()):
+            console.complain(f"sr-cli: {error}")
+        elif isinstance(error, OSError):
+            console.complain(f"sr-cli: {console.out_of_disk(error)}")
+        else:
+            console.complain(
+                f"sr-cli: internal error: {error!r}. This is a bug; --debug shows where."
+            )
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,91 @@
+"""`sr-cli train`: reproduce a model from pictures alone."""
+
+from __future__ import annotations
+
+import math
+import re
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sr_cli.cli import console, options
+from sr_cli.zoo.manifest import DEFAULT_MODEL
+
+
+def train(
+    recipe: Annotated[
+        str, typer.Argument(help="Name from --list, or the path of a TOML file.")
+    ] = DEFAULT_MODEL,
+    data: Annotated[
+        list[Path] | None, typer.Option(help="Folder of photographs; may be repeated.")
+    ] = None,
+    val: Annotated[
+        Path | None, typer.Option(help="Folder of held-out photographs to measure on.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of the run; runs/RECIPE if not given.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on where the run stopped.")] = False,
+    time_budget: Annotated[
+        str | None, typer.Option(help="Stop cleanly after 90s, 9m or 1.5h; --resume goes on.")
+    ] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Change the recipe: key=value, like phase.0.batch=16."),
+    ] = None,
+    device: options.Device = "auto",
+    precision: Annotated[
+        options.PrecisionName, typer.Option(help="auto is bf16 autocast; fp32 is exact.")
+    ] = options.PrecisionName.AUTO,
+    list_: Annotated[bool, typer.Option("--list", help="List the recipes and leave.")] = False,
+) -> None:
+    """Train a model. Weights, state and a log land in the run's folder.
+
+    Example: sr-cli train dan-real-x4-cpu --data photos/ --val held-out/ --time-budget 2h
+    """
+    from training.recipe import load_recipe, recipe_names
+
+    if list_:
+        for name in recipe_names():
+            console.out.print(f"{name}: {load_recipe(name).description}", markup=False)
+        return
+    chosen = load_recipe(recipe, set_ or ())
+    budget = seconds(time_budget) if time_budget else math.inf
+    if not data:
+        raise console.CommandError(
+            "Training needs photographs: name one or more folders of them with --data DIR. "
+            "A few hundred sharp pictures of a megapixel are a start; DIV2K and Flickr2K are what "
+            "the papers used."
+        )
+    from training.session import run_session
+
+    folder = out if out is not None else Path("runs") / chosen.name
+    half = precision is not options.PrecisionName.FP32
+    place = options.choose_device(device)
+    with console.progress(chosen.name) as bar:
+        ended = run_session(
+            chosen,
+            data,
+            val,
+            folder,
+            place,
+            half=half,
+            resume=resume,
+            time_budget=budget,
+            tell=console.note,
+            bar=bar,
+        )
+    console.out.print(ended, markup=False)
+
+
+def seconds(text: str) -> float:
+    """``90s``, ``9m``, ``1.5h`` or plain seconds.
+
+    Raises:
+        typer.BadParameter: It is nothing of these.
+    """
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smh]?)", text.strip())
+    if not found:
+        raise typer.BadParameter(f"'{text}' is not a time like 90s, 9m or 1.5h")
+    return float(found[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[found[2]]

@@ -1,0 +1,186 @@
+"""An estimated degradation vector in words and units, with what is not known left unsaid.
+
+Every number is judged by its measured skill (correlation with the truth on held-out pictures).
+Needs no torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sr_cli.degradation.layout import Layout, Parameter
+
+KNOWN_FROM = 0.3
+"""A number whose estimates correlate less than this with the truth is called not known."""
+
+NOT_KNOWN = "not known"
+
+_STAGE_TITLES = {"stage1": "First stage", "stage2": "Second stage", "final": "Final resize"}
+_UNITS = {
+    "px": " px",
+    "deg": "\N{DEGREE SIGN}",
+    "sigma/255": " of 255",
+    "rad": " rad/px",
+    "1": "",
+    "quality": "",
+    "flag": "",
+}
+_STEPS: dict[str, tuple[tuple[str, str], ...]] = {
+    "Blur": (
+        ("is_sinc", "low-pass ringing"),
+        ("omega", "cut-off"),
+        ("is_gaussian", "Gaussian"),
+        ("sigma_x", "sigma down"),
+        ("sigma_y", "sigma across"),
+        ("theta", "angle"),
+        ("beta", "shape"),
+        ("radius", "radius"),
+    ),
+    "Resize": (
+        ("scale", "factor"),
+        ("mode_area", "area"),
+        ("mode_bicubic", "bicubic"),
+        ("mode_bilinear", "bilinear"),
+    ),
+    "Noise": (
+        ("noise_is_gaussian", "Gaussian"),
+        ("noise_is_grey", "grey"),
+        ("gaussian_sigma", "sigma"),
+        ("poisson_level", "Poisson level"),
+    ),
+    "JPEG": (("is_jpeg", "compressed"), ("jpeg_quality", "quality")),
+}
+"""Which numbers belong to which step of a stage, with the words people use for them."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One number of the vector, decoded."""
+
+    parameter: Parameter
+    label: str
+    value: float | None
+    """In units and limited to the layout's range; None if not known."""
+    error: float | None
+    """Mean absolute error on held-out pictures, in the same unit."""
+
+    @property
+    def text(self) -> str:
+        """As people read it: ``quality 43 +- 8``."""
+        if self.value is None:
+            return f"{self.label} {NOT_KNOWN}"
+        if self.parameter.is_flag:
+            answer = "yes" if self.value >= 0.5 else "no"
+            return f"{self.label}: {answer} (score {self.value:.2f})"
+        digits = 0 if self.parameter.unit in ("quality", "deg") else 1
+        if self.parameter.unit == "1":
+            digits = 2
+        error = "" if self.error is None else f" \N{PLUS-MINUS SIGN} {self.error:.{digits}f}"
+        return f"{self.label} {self.value:.{digits}f}{error}{_UNITS[self.parameter.unit]}"
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of a stage with its findings; what does not apply has been left out."""
+
+    stage: str
+    name: str
+    findings: tuple[Finding, ...]
+
+    @property
+    def title(self) -> str:
+        """``First stage``, ``Second stage`` or ``Final resize``."""
+        return _STAGE_TITLES[self.stage]
+
+    @property
+    def text(self) -> str:
+        """The findings in one line; what is not known is said once."""
+        known = [finding.text for finding in self.findings if finding.value is not None]
+        unknown = len(known) < len(self.findings)
+        if not known:
+            return NOT_KNOWN
+        return ", ".join(known) + (f"; rest {NOT_KNOWN}" if unknown else "")
+
+
+def explain(
+    layout: Layout, vector: Sequence[float], skill: Mapping[str, Mapping[str, float]]
+) -> tuple[Step, ...]:
+    """A vector as steps of findings, in the order in which the picture went through them.
+
+    A number that depends on a flag is shown if the flag is known and set; if the flag itself is not
+    known, neither is the number.
+
+    Args:
+        layout: What the numbers are.
+        vector: Normalised, as a network gives it.
+        skill: Per ``stage.name``: ``correlation`` and ``error``, as in the manifest.  Numbers that
+            are missing here are not known.
+    """
+    values = layout.decode(vector)
+    applicable = layout.applicable(vector)
+    steps: list[Step] = []
+    for stage in layout.stages:
+        by_name = {p.name: p for p in layout.of_stage(stage)}
+        for name, members in _STEPS.items():
+            findings = tuple(
+                _finding(by_name[key], label, values, skill)
+                for key, label in members
+                if key in by_name and _shown(by_name[key], applicable, skill)
+            )
+            if findings:
+                steps.append(Step(stage, name, findings))
+    return tuple(steps)
+
+
+def to_json(
+    layout: Layout, vector: Sequence[float], skill: Mapping[str, Mapping[str, float]]
+) -> dict[str, Any]:
+    """The ``degradation`` object of the command line's JSON.
+
+    ``vector`` holds the network's numbers, whatever they are worth; ``stages`` what is to be made
+    of them: ``value`` is null for a number that is not known.
+    """
+    stages: dict[str, dict[str, Any]] = {stage: {} for stage in layout.stages}
+    for step in explain(layout, vector, skill):
+        for finding in step.findings:
+            stages[step.stage][finding.parameter.name] = {
+                "value": finding.value,
+                "error": finding.error,
+                "unit": finding.parameter.unit,
+                "known": finding.value is not None,
+            }
+    return {
+        "layout": layout.name,
+        "vector": [round(float(number), 6) for number in vector],
+        "stages": [{"stage": stage, "numbers": numbers} for stage, numbers in stages.items()],
+    }
+
+
+def is_known(key: str, skill: Mapping[str, Mapping[str, float]]) -> bool:
+    """Whether estimates of a number are worth showing."""
+    return key in skill and skill[key]["correlation"] >= KNOWN_FROM
+
+
+def _shown(
+    parameter: Parameter, applicable: Sequence[bool], skill: Mapping[str, Mapping[str, float]]
+) -> bool:
+    """Left out only if a flag that is known says that the number does not apply."""
+    if applicable[parameter.index]:
+        return True
+    return not all(is_known(f"{parameter.stage}.{flag}", skill) for flag, _ in parameter.applies)
+
+
+def _finding(
+    parameter: Parameter,
+    label: str,
+    values: Mapping[str, float],
+    skill: Mapping[str, Mapping[str, float]],
+) -> Finding:
+    conditions = [f"{parameter.stage}.{flag}" for flag, _ in parameter.applies]
+    if not all(is_known(key, skill) for key in (parameter.key, *conditions)):
+        return Finding(parameter, label, None, None)
+    low, high = sorted((parameter.low, parameter.high))
+    value = min(max(values[parameter.key], low), high)
+    return Finding(parameter, label, value, skill[parameter.key]["error"])

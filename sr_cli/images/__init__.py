@@ -1,0 +1,37 @@
+"""Pictures in and out, faithfully."""
+
+from sr_cli.images.discovery import PICTURE_SUFFIXES, find_pictures
+from sr_cli.images.formats import default_format, ending, known_formats, losses, suffix_format
+from sr_cli.images.picture import DiskFullError, Metadata, Picture, PictureError, replaced
+from sr_cli.images.probing import begins_like_picture, is_text, is_whole, result_format
+from sr_cli.images.reading import MAX_PIXELS, read
+from sr_cli.images.temporary import sweep
+from sr_cli.images.transparency import bleed
+from sr_cli.images.writing import Color, encode, prepare, write
+
+__all__ = [
+    "MAX_PIXELS",
+    "PICTURE_SUFFIXES",
+    "Color",
+    "DiskFullError",
+    "Metadata",
+    "Picture",
+    "PictureError",
+    "begins_like_picture",
+    "bleed",
+    "default_format",
+    "encode",
+    "ending",
+    "find_pictures",
+    "is_text",
+    "is_whole",
+    "known_formats",
+    "losses",
+    "prepare",
+    "read",
+    "replaced",
+    "result_format",
+    "suffix_format",
+    "sweep",
+    "write",
+]

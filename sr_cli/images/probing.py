@@ -1,0 +1,70 @@
+"""What can be told of a file without making a picture of it."""
+
+from __future__ import annotations
+
+import re
+import sys
+from contextlib import nullcontext
+from pathlib import Path
+from typing import BinaryIO
+
+from PIL import Image
+
+from sr_cli.images import formats, reading
+from sr_cli.images.quiet import quiet
+
+_HEAD = 4096
+_PNM = re.compile(rb"P[1-6]\s+(#[^\n]*\n\s*)*\d")
+
+
+def result_format(source: Path | BinaryIO, scale: int) -> str:
+    """The format for a file's enlarged version.
+
+    Its own, where that keeps every pixel and has room for the larger picture; else "png". So it is
+    for files that cannot be read, about which `read` will say more.
+
+    Args:
+        source: A file, or a stream, which is left at its beginning.
+        scale: How many times larger the result is.
+    """
+    try:
+        with source.open("rb") if isinstance(source, Path) else nullcontext(source) as stream:
+            head = stream.read(_HEAD)
+            stream.seek(0)
+            with quiet(sys.maxsize):
+                image = reading.opened(stream)
+                own = reading.FORMATS[image.format or ""]
+                found = formats.faithful(
+                    own,
+                    lossless=reading.is_lossless(own, head, image),
+                    alpha=image.has_transparency_data,
+                    longest=scale * max(image.size),
+                )
+            stream.seek(0)
+            return found
+    except Exception:  # as many kinds as there are decoders; see `reading.read`
+        return "png"
+
+
+def is_whole(path: Path) -> bool:
+    """Whether a picture can be decoded to its last row, however large it is."""
+    try:
+        with path.open("rb") as stream, quiet(sys.maxsize):
+            reading.opened(stream).load()
+    except Exception:  # as many kinds as there are decoders; see `reading.read`
+        return False
+    return True
+
+
+def begins_like_picture(data: bytes) -> bool:
+    """Whether bytes are a picture, sound or damaged, rather than text that happens to start so."""
+    Image.init()
+    known = (Image.OPEN[name][1] for name in reading.FORMATS if name in Image.OPEN)
+    if not any(accept is not None and accept(data[:16]) is True for accept in known):
+        return False
+    return not is_text(data[:64]) or _PNM.match(data) is not None
+
+
+def is_text(data: bytes) -> bool:
+    """Whether bytes could be names, one a line or each ended by a zero byte."""
+    return b"\0\0" not in data and all(byte >= 32 or byte in b"\0\t\n\r" for byte in data)

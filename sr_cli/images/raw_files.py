@@ -1,0 +1,204 @@
+"""Writers for what Pillow cannot write: PNG, TIFF and PNM with 16 bits a channel."""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+from collections.abc import Iterator
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, TiffImagePlugin, TiffTags
+
+from sr_cli.images.colour import Samples
+from sr_cli.images.picture import PictureError
+from sr_cli.images.quiet import quiet
+
+_BAND = 2**20  # samples compressed at a time
+_PNG_COLOURS = {1: 0, 2: 4, 3: 2, 4: 6}  # channels -> colour type
+_TIFF_LIMIT = 2**32 - 2**20  # offsets have 32 bits; leave room for the metadata
+
+
+def write_png(stream: BinaryIO, samples: Samples, options: dict[str, Any]) -> None:
+    """Writes a 16-bit PNG.
+
+    Args:
+        stream: Where to.
+        samples: (H, W, C) uint16; C is 1, 2 (gray and alpha), 3 or 4.
+        options: Metadata, as Pillow's PNG writer takes them.
+    """
+    height, width, channels = samples.shape
+    # Pillow writes the metadata of a stand-in, whose header and pixels are then exchanged.
+    model = io.BytesIO()
+    Image.new("RGB", (1, 1)).save(model, "PNG", **options)
+    stream.write(b"\x89PNG\r\n\x1a\n")
+    for kind, body in _chunks(model.getvalue()):
+        if kind == b"IHDR":
+            colours = _PNG_COLOURS[channels]
+            body = struct.pack(">IIBBBBB", width, height, 16, colours, 0, 0, 0)
+        if kind == b"IDAT":
+            for part in _png_pixels(samples):
+                _put_chunk(stream, kind, part)
+        else:
+            _put_chunk(stream, kind, body)
+
+
+def _chunks(png: bytes) -> Iterator[tuple[bytes, bytes]]:
+    at = 8
+    while at < len(png):
+        length, kind = struct.unpack_from(">I4s", png, at)
+        yield kind, png[at + 8 : at + 8 + length]
+        at += 12 + length
+
+
+def _put_chunk(stream: BinaryIO, kind: bytes, body: bytes) -> None:
+    stream.write(struct.pack(">I", len(body)) + kind + body)
+    stream.write(struct.pack(">I", zlib.crc32(body, zlib.crc32(kind))))
+
+
+def _png_pixels(samples: Samples) -> Iterator[bytes]:
+    """Compressed rows, each under the filter "Up" or "Sub" (PNG 9.2), whichever is smaller."""
+    packer = zlib.compressobj(6)
+    above = np.zeros((1, samples.shape[1] * samples.shape[2] * 2), dtype=np.uint8)
+    for band in _row_bands(samples):
+        rows = np.ascontiguousarray(band, dtype=">u2").view(np.uint8).reshape(len(band), -1)
+        step = samples.shape[2] * 2
+        sub = rows.copy()
+        sub[:, step:] -= rows[:, :-step]
+        up = rows - np.concatenate([above, rows[:-1]])
+        above = rows[-1:]
+        # The usual guess: the filter whose differences are smaller, as signed numbers.
+        better = _magnitude(up) < _magnitude(sub)
+        filters = np.where(better, 2, 1).astype(np.uint8)[:, None]
+        chosen = np.where(better[:, None], up, sub)
+        part = packer.compress(np.concatenate([filters, chosen], axis=1).tobytes())
+        if part:
+            yield part
+    yield packer.flush()
+
+
+def _magnitude(rows: NDArray[np.uint8]) -> NDArray[np.int64]:
+    sizes: NDArray[np.int64] = np.abs(rows.view(np.int8).astype(np.int16)).sum(
+        axis=1, dtype=np.int64
+    )
+    return sizes
+
+
+def _row_bands(samples: Samples) -> Iterator[Samples]:
+    height, width, channels = samples.shape
+    rows = max(1, _BAND // (width * channels))
+    return (samples[top : top + rows] for top in range(0, height, rows))
+
+
+def write_pnm(stream: BinaryIO, samples: Samples) -> None:
+    """Writes a PGM or PPM.
+
+    Args:
+        stream: Where to.
+        samples: (H, W, C) uint8 or uint16; C is 1 or 3.
+    """
+    height, width, channels = samples.shape
+    deep = samples.dtype == np.uint16
+    magic, top = ("P5" if channels == 1 else "P6"), (65535 if deep else 255)
+    stream.write(f"{magic}\n{width} {height}\n{top}\n".encode())
+    for band in _row_bands(samples):
+        stream.write(band.astype(">u2" if deep else np.uint8).tobytes())
+
+
+def write_tiff(
+    stream: BinaryIO,
+    samples: Samples,
+    *,
+    ink: bool,
+    alpha: bool,
+    exif: bytes | None = None,
+    dpi: tuple[float, float] | None = None,
+    blocks: dict[int, bytes] | None = None,
+) -> None:
+    """Writes a TIFF, compressed without loss (deflate over horizontal differences).
+
+    Args:
+        stream: Where to.
+        samples: (H, W, C) uint8 or uint16.
+        ink: Whether the first four channels are CMYK.
+        alpha: Whether the last channel is transparency.
+        exif: Tags to merge in.
+        dpi: Resolution.
+        blocks: Further tags that hold bytes: colour profile, XMP, IPTC.
+
+    Raises:
+        PictureError: The file would exceed 4 GB.
+    """
+    height, width, channels = samples.shape
+    strips, rows = _tiff_strips(samples)
+    if sum(map(len, strips)) > _TIFF_LIMIT:
+        raise PictureError("a TIFF file cannot be larger than 4 GB; choose png")
+    tags = TiffImagePlugin.ImageFileDirectory_v2()
+    with quiet():
+        _merge_exif(tags, exif)
+    colours = channels - alpha
+    numbers: dict[int, int | tuple[int, ...]] = {
+        256: width,
+        257: height,
+        258: (samples.dtype.itemsize * 8,) * channels,
+        259: 8,  # deflate
+        262: 5 if ink else 2 if colours == 3 else 1,
+        274: 1,
+        277: channels,
+        278: rows,
+        279: tuple(map(len, strips)),
+        284: 1,
+        317: 2,  # horizontal differences
+    }
+    if alpha:
+        numbers[338] = 2  # transparency that is not multiplied into the colours
+    for tag, value in numbers.items():
+        tags[tag] = value
+    for tag, block in (blocks or {}).items():
+        tags.tagtype[tag] = TiffTags.BYTE if tag == 700 else TiffTags.UNDEFINED
+        tags[tag] = block
+    if dpi is not None:
+        tags[282], tags[283], tags[296] = *dpi, 2
+    offsets = np.cumsum([0, *map(len, strips)])[:-1]
+    tags.tagtype[273] = tags.tagtype[279] = TiffTags.LONG
+    tags[273] = tuple(int(offset) for offset in offsets)  # Pillow adds the place of the first
+    tags.save(stream)
+    stream.writelines(strips)
+
+
+def _tiff_strips(samples: Samples) -> tuple[list[bytes], int]:
+    rows = max(1, _BAND // (samples.shape[1] * samples.shape[2]))
+    strips = []
+    for band in _row_bands(samples):
+        differences = band.copy()
+        differences[:, 1:] -= band[:, :-1]
+        little = differences.astype(differences.dtype.newbyteorder("<"))
+        strips.append(zlib.compress(little.tobytes(), 6))
+    return strips, rows
+
+
+def _merge_exif(tags: TiffImagePlugin.ImageFileDirectory_v2, exif: bytes | None) -> None:
+    if exif is None:
+        return
+    block = Image.Exif()
+    block.load(exif)
+    inner = {34665, 34853}
+    for tag in list(block):
+        value = block.get_ifd(tag) if tag in inner else block[tag]
+        if not _is_writable(tag, value):
+            continue
+        if tag in inner:
+            tags.tagtype[tag] = TiffTags.LONG
+        tags[tag] = value
+
+
+def _is_writable(tag: int, value: Any) -> bool:
+    """Whether Pillow can write a tag; it reads some, in damaged blocks, that it cannot."""
+    alone = Image.Exif()
+    alone[tag] = value
+    try:
+        return bool(alone.tobytes())
+    except Exception:  # whatever the conversion to the tag's type happens to meet
+        return False

@@ -1,0 +1,91 @@
+"""Files that are whole or not there, even where a run is killed."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import io
+import os
+import secrets
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+_BEGINNING, _ENDING = ".sr-cli-", ".partial"
+
+if sys.platform == "win32":
+
+    def _lock(stream: BinaryIO, *, wait: bool) -> bool:
+        return True  # a file that somebody has open cannot be removed there
+
+else:
+    import fcntl
+
+    def _lock(stream: BinaryIO, *, wait: bool) -> bool:
+        """Whether the file now belongs to us; it does until it is closed or we are dead."""
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:  # somebody else's, or a file system that has no locks
+            return False
+        return True
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """A stream whose content becomes the file at the end, or vanishes on any error.
+
+    The content grows in a hidden file in the same folder. What a killed process leaves of it is
+    removed by `sweep`.
+    """
+    if path.is_symlink():
+        path = path.resolve()  # the link stays, what it points to is replaced
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    if path.exists() and not path.is_file():
+        whole = io.BytesIO()  # writers go back and forth, which a pipe cannot
+        yield whole
+        path.write_bytes(whole.getvalue())
+        return
+    # Not `tempfile`, whose files nobody else may read: this one gets the umask's permissions.
+    temporary = path.with_name(f"{_BEGINNING}{secrets.token_hex(8)}{_ENDING}")
+    try:
+        with _owned(temporary) as stream:
+            yield stream
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.replace(path)
+    except BaseException:  # an interrupt too must leave nothing behind
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def _owned(path: Path) -> BinaryIO:
+    """A new file that `sweep` keeps its hands off."""
+    while True:
+        stream = path.open("xb")
+        _lock(stream, wait=True)
+        if path.exists():
+            return stream
+        stream.close()  # swept away between its making and its locking
+
+
+def sweep(folder: Path) -> None:
+    """Removes the half-written files of killed runs from a folder.
+
+    Those of a process that is still at work are left alone, and so is all that may not be touched.
+    """
+    with contextlib.suppress(OSError):
+        for left in folder.glob(f"{_BEGINNING}*{_ENDING}"):
+            _remove_abandoned(left)
+
+
+def _remove_abandoned(left: Path) -> None:
+    with contextlib.suppress(OSError):
+        if sys.platform == "win32":
+            left.unlink()
+            return
+        with left.open("rb") as stream:
+            if _lock(stream, wait=False):
+                left.unlink()  # still locked, so that `_owned` of another process notices

@@ -1,0 +1,64 @@
+"""Colours for pixels that nobody sees, so that enlarging them shows nothing."""
+
+from __future__ import annotations
+
+import numpy as np
+from PIL import Image
+
+from sr_cli.images.picture import Floats
+
+
+def bleed(rgb: Floats, alpha: Floats) -> Floats:
+    """Spreads the colours of visible pixels under the transparent ones.
+
+    Transparent pixels are often black or white below. A network that enlarges colours and alpha
+    separately mixes that into the rim, a fringe. Here they get the colour of what is near: an
+    average over ever larger blocks (pull), taken from the smallest that saw anything (push).
+
+    Args:
+        rgb: (H, W, 3).
+        alpha: (H, W) in [0, 1].
+
+    Returns:
+        (H, W, 3); pixels whose alpha is not zero are as they were, and so is everything if all are
+        transparent.
+    """
+    hidden = alpha <= 0.0
+    if not hidden.any() or hidden.all():
+        return rgb
+    levels = [(rgb * alpha[..., None], alpha)]
+    while (levels[-1][1] <= 0.0).any():
+        levels.append((_halved(levels[-1][0]), _halved(levels[-1][1][..., None])[..., 0]))
+    filled = _mean(*levels[-1])
+    for colours, weight in levels[-2::-1]:
+        wide = _doubled(filled, weight.shape)
+        filled = np.where(weight[..., None] > 0.0, _mean(colours, weight), wide)
+    # The visible ones bit for bit: dividing by alpha what was multiplied by it rounds.
+    return np.asarray(np.where(hidden[..., None], filled, rgb), dtype=np.float32)
+
+
+def _mean(colours: Floats, weight: Floats) -> Floats:
+    mean = colours / np.maximum(weight, np.finfo(np.float32).tiny)[..., None]
+    return mean.astype(np.float32, copy=False)
+
+
+def _halved(values: Floats) -> Floats:
+    """Averages over blocks of 2 x 2; blocks that stick out count what they have as a quarter."""
+    height, width = values.shape[:2]
+    padded = np.pad(values, ((0, height % 2), (0, width % 2), (0, 0)))
+    return (
+        padded[0::2, 0::2] + padded[1::2, 0::2] + padded[0::2, 1::2] + padded[1::2, 1::2]
+    ) * np.float32(0.25)
+
+
+def _doubled(values: Floats, shape: tuple[int, ...]) -> Floats:
+    """Twice the size, interpolated, and cut to (H, W)."""
+    height, width = values.shape[:2]
+    size = (2 * width, 2 * height)
+    channels = (
+        Image.fromarray(np.ascontiguousarray(values[..., c])).resize(
+            size, Image.Resampling.BILINEAR
+        )
+        for c in range(values.shape[2])
+    )
+    return np.stack([np.asarray(channel) for channel in channels], axis=2)[: shape[0], : shape[1]]

@@ -1,0 +1,1 @@
+"""Running a network over a picture of any size."""

@@ -1,0 +1,23 @@
+"""Resampling of planes that no network sees."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+
+def enlarge_plane(plane: NDArray[np.float32], scale: int) -> NDArray[np.float32]:
+    """Enlarge one channel by Lanczos interpolation.
+
+    Args:
+        plane: ``(H, W)`` in [0, 1].
+        scale: Whole factor.
+
+    Returns:
+        ``(scale*H, scale*W)``, cut to [0, 1].
+    """
+    height, width = plane.shape
+    image = Image.fromarray(np.ascontiguousarray(plane, np.float32))
+    large = image.resize((width * scale, height * scale), Image.Resampling.LANCZOS)
+    return np.clip(np.asarray(large, np.float32), 0, 1)

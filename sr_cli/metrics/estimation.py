@@ -1,0 +1,68 @@
+"""How well a degradation vector was estimated, number by number."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from sr_cli.degradation.layout import Layout, Parameter
+
+
+@dataclass(frozen=True)
+class Skill:
+    """What an Estimator knows about one number of the vector."""
+
+    key: str
+    """``stage.name``."""
+    correlation: float
+    """Pearson's, between estimate and truth where the number applies; 0 if undefined."""
+    error: float
+    """Mean absolute error in units where the number applies; for a flag, of its 0..1 score."""
+    auc: float | None
+    """For a flag: the chance that a picture with it scores above one without; else None."""
+    count: int
+    """Pictures on which the number applied."""
+
+
+def correlation(estimate: Tensor, truth: Tensor) -> float:
+    """Pearson's correlation of two ``(N,)`` tensors; 0 if either is constant."""
+    a, b = estimate.double() - estimate.double().mean(), truth.double() - truth.double().mean()
+    scale = a.norm() * b.norm()
+    return float(a @ b / scale) if scale > 0 else 0.0
+
+
+def auc(score: Tensor, truth: Tensor) -> float | None:
+    """Area under the ROC curve of ``(N,)`` scores for ``(N,)`` flags; None if all flags agree."""
+    positive, negative = score[truth >= 0.5].double(), score[truth < 0.5].double()
+    if len(positive) == 0 or len(negative) == 0:
+        return None
+    difference = positive[:, None] - negative[None]
+    return float(((difference > 0).double() + 0.5 * (difference == 0)).mean())
+
+
+def skills(layout: Layout, estimate: Tensor, truth: Tensor) -> tuple[Skill, ...]:
+    """The skill of every number of a layout.
+
+    Args:
+        layout: What the numbers are.
+        estimate: ``(N, len(layout))`` normalised, from a network.
+        truth: The same shape, as drawn.
+    """
+    applicable = torch.tensor([layout.applicable(row) for row in truth.tolist()])
+    return tuple(
+        _skill(p, estimate[applicable[:, p.index], p.index], truth[applicable[:, p.index], p.index])
+        for p in layout.parameters
+    )
+
+
+def _skill(parameter: Parameter, estimate: Tensor, truth: Tensor) -> Skill:
+    span = abs(parameter.high - parameter.low)
+    return Skill(
+        key=parameter.key,
+        correlation=correlation(estimate, truth) if len(truth) > 1 else 0.0,
+        error=float((estimate - truth).abs().mean()) * span if len(truth) else 0.0,
+        auc=auc(estimate, truth) if parameter.is_flag else None,
+        count=len(truth),
+    )

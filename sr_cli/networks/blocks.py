@@ -1,0 +1,82 @@
+"""Residual blocks shared by the families: EDSR's and RRDB's."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+LEAK = 0.2
+"""Negative slope of every LeakyReLU in the published DAN, EDSR and RRDB bodies."""
+
+
+class EDSRBlock(nn.Module):
+    """EDSR's residual block without normalisation: ``x + conv(lrelu(conv(x)))``.
+
+    Input and output are ``(N, features, H, W)``.
+    """
+
+    def __init__(self, features: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(features, features, 3, padding=1)
+        self.conv2 = nn.Conv2d(features, features, 3, padding=1)
+        self.act = nn.LeakyReLU(LEAK)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.conv2(self.act(self.conv1(x)))
+
+
+class DenseBlock(nn.Module):
+    """Five densely connected convolutions (ESRGAN), scaled by 0.2 and added to the input."""
+
+    def __init__(self, features: int, growth: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(features, growth, 3, padding=1)
+        self.conv2 = nn.Conv2d(features + growth, growth, 3, padding=1)
+        self.conv3 = nn.Conv2d(features + 2 * growth, growth, 3, padding=1)
+        self.conv4 = nn.Conv2d(features + 3 * growth, growth, 3, padding=1)
+        self.conv5 = nn.Conv2d(features + 4 * growth, features, 3, padding=1)
+        self.act = nn.LeakyReLU(LEAK)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x1 = self.act(self.conv1(x))
+        x2 = self.act(self.conv2(torch.cat((x, x1), 1)))
+        x3 = self.act(self.conv3(torch.cat((x, x1, x2), 1)))
+        x4 = self.act(self.conv4(torch.cat((x, x1, x2, x3), 1)))
+        x5 = self.conv5(torch.cat((x, x1, x2, x3, x4), 1))
+        return x + 0.2 * x5
+
+
+class RRDB(nn.Module):
+    """Residual-in-residual dense block (ESRGAN): three dense blocks, scaled by 0.2 and added.
+
+    Input and output are ``(N, features, H, W)``.
+    """
+
+    def __init__(self, features: int, growth: int = 32) -> None:
+        super().__init__()
+        self.rdb1 = DenseBlock(features, growth)
+        self.rdb2 = DenseBlock(features, growth)
+        self.rdb3 = DenseBlock(features, growth)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + 0.2 * self.rdb3(self.rdb2(self.rdb1(x)))
+
+
+def upsampler(features: int, scale: int) -> nn.Sequential:
+    """Sub-pixel convolutions from ``(N, features, H, W)`` to ``(N, features, scale*H, scale*W)``.
+
+    Powers of two are built from x2 steps and three is one step, as EDSR does.
+
+    Raises:
+        ValueError: ``scale`` is neither 3 nor a power of two.
+    """
+    if scale == 3:
+        steps = [3]
+    elif scale >= 1 and scale & (scale - 1) == 0:
+        steps = [2] * (scale.bit_length() - 1)
+    else:
+        raise ValueError(f"scale must be 3 or a power of two, not {scale}")
+    layers: list[nn.Module] = []
+    for step in steps:
+        layers += [nn.Conv2d(features, features * step**2, 3, padding=1), nn.PixelShuffle(step)]
+    return nn.Sequential(*layers)

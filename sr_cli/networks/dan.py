@@ -1,0 +1,266 @@
+"""DAN: the Deep Alternating Network for blind super-resolution (RealDAN and KernelDAN).
+
+An Estimator and a Restorer, sharing their weights over all iterations, take turns in feature
+space.  The published network differs from Eq. 8 and Fig. 3 of the paper: the Estimator goes
+first, both modules take three inputs, and both updates are residual::
+
+    d_i = E(l, x_{i-1}, d_{i-1}) + d_{i-1}
+    x_i = R(l, x_{i-1}, d_i)     + x_{i-1}        x_0 = l
+
+This module follows the published network, so that its checkpoints load.
+
+Paper: Luo et al., "End-to-end Alternating Optimization for Real-World Blind Super Resolution".
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from sr_cli.networks.blocks import RRDB, EDSRBlock, upsampler
+
+BlockName = Literal["edsr", "rrdb"]
+EstimatorSize = Literal["small", "large"]
+
+RGB_MEAN = (0.4488, 0.4371, 0.4040)
+"""Mean colour of DIV2K, taken off the input and put back on the output."""
+
+ESTIMATOR_STRIDES: dict[EstimatorSize, tuple[int, ...]] = {
+    "small": (2, 1, 2, 1, 2),
+    "large": (2, 1, 1, 2, 1, 1, 2, 1),
+}
+"""Stride of each residual block of the Estimator; both sizes stride by 8 in all."""
+
+BLOCKS: dict[BlockName, type[EDSRBlock] | type[RRDB]] = {"edsr": EDSRBlock, "rrdb": RRDB}
+
+
+class EstimatorBlock(nn.Module):
+    """Pre-activated residual block of the Estimator.
+
+    The shortcut carries ``relu(x)``, not ``x``: in the published code the first ReLU works in
+    place on the block's input, and checkpoints have learned with it.
+    """
+
+    def __init__(self, features: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(features, features, 3, stride=stride, padding=1)
+        self.conv2 = nn.Conv2d(features, features, 3, padding=1)
+        self.stride = stride
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.relu(x)
+        residual = self.conv2(F.relu(self.conv1(x)))
+        shortcut = x if self.stride == 1 else F.avg_pool2d(x, 3, self.stride, 1)
+        return residual + shortcut
+
+
+class Estimator(nn.Module):
+    """From image and degradation features to a map whose mean updates the degradation feature."""
+
+    def __init__(self, features: int, size: EstimatorSize) -> None:
+        super().__init__()
+        self.fusion = nn.Conv2d(3 * features, features, 1)
+        self.body = nn.Sequential(
+            *(EstimatorBlock(features, stride) for stride in ESTIMATOR_STRIDES[size])
+        )
+        self.tail = nn.Conv2d(features, features, 3, padding=1)
+
+    def forward(self, lr: Tensor, sr: Tensor, degradation: Tensor) -> Tensor:
+        """``(N, F, H, W)`` twice and ``(N, F, 1, 1)`` to ``(N, F, ceil(H/8), ceil(W/8))``.
+
+        The global average is the caller's, so that tiles of one picture can share it.
+        """
+        return self.tail(self.body(_fuse(self.fusion, lr, sr, degradation)))
+
+
+class Restorer(nn.Module):
+    """From image and degradation features to an update of the image feature."""
+
+    def __init__(self, features: int, blocks: int, block: BlockName) -> None:
+        super().__init__()
+        self.fusion = nn.Conv2d(3 * features, features, 1)
+        self.body = nn.Sequential(*(BLOCKS[block](features) for _ in range(blocks)))
+
+    def forward(self, lr: Tensor, sr: Tensor, degradation: Tensor) -> Tensor:
+        """``(N, F, H, W)`` twice and ``(N, F, 1, 1)`` to ``(N, F, H, W)``."""
+        fused = self.fuse(lr, sr, degradation)
+        return self.body(fused) + fused
+
+    def fuse(self, lr: Tensor, sr: Tensor, degradation: Tensor) -> Tensor:
+        """What enters the body, and is added again behind it."""
+        return _fuse(self.fusion, lr, sr, degradation)
+
+
+def _fuse(fusion: nn.Conv2d, lr: Tensor, sr: Tensor, degradation: Tensor) -> Tensor:
+    """The 1x1 convolution over the three concatenated features.
+
+    The degradation feature is constant over the picture, so its third of the convolution is
+    applied once a picture instead of once a pixel; the sum is the same.
+    """
+    features = lr.shape[1]
+    image_weight, degradation_weight = fusion.weight.split((2 * features, features), 1)
+    per_pixel = F.conv2d(torch.cat((lr, sr), 1), image_weight)
+    return per_pixel + F.conv2d(degradation, degradation_weight, fusion.bias)
+
+
+class DAN(nn.Module):
+    """The unrolled Deep Alternating Network.
+
+    Args:
+        scale: Enlargement, 2, 3, 4, ...
+        degradation_size: Length of the degradation vector (42 two-stage, 8 blur only).
+        features: Channels throughout.
+        blocks: Residual blocks of the Restorer.
+        iterations: Times Estimator and Restorer alternate (T of the paper); not in the weights.
+        block: Body of the Restorer, ``"edsr"`` or ``"rrdb"``.
+        estimator: Size of the Estimator; the published RRDB models use ``"large"``.
+    """
+
+    def __init__(
+        self,
+        scale: int = 4,
+        degradation_size: int = 42,
+        features: int = 64,
+        blocks: int = 16,
+        iterations: int = 3,
+        block: BlockName = "edsr",
+        estimator: EstimatorSize = "small",
+    ) -> None:
+        super().__init__()
+        if iterations < 1:
+            raise ValueError(f"iterations must be at least 1, not {iterations}")
+        self.scale = scale
+        self.iterations = iterations
+        self.mean: Tensor
+        self.register_buffer("mean", torch.tensor(RGB_MEAN).view(1, 3, 1, 1))
+        self.initial_degradation = nn.Parameter(torch.zeros(1, degradation_size, 1, 1))
+        self.image_head = nn.Conv2d(3, features, 3, padding=1)
+        self.degradation_head = nn.Conv2d(degradation_size, features, 1)
+        self.estimator = Estimator(features, estimator)
+        self.restorer = Restorer(features, blocks, block)
+        self.image_tail = nn.Sequential(
+            nn.Conv2d(features, features, 3, padding=1),
+            upsampler(features, scale),
+            nn.Conv2d(features, 3, 3, padding=1),
+        )
+        self.degradation_tail = nn.Conv2d(features, degradation_size, 1)
+
+    def head(self, lr: Tensor) -> tuple[Tensor, Tensor]:
+        """The first features: ``(N, F, H, W)`` of the picture, ``(N, F, 1, 1)`` of the guess."""
+        degradation = self.degradation_head(self.initial_degradation)
+        # Half precision would round away the faint traces that the Estimator lives on.
+        with torch.autocast(lr.device.type, enabled=False):
+            feature = self.image_head(lr - self.mean)
+        return feature, degradation.expand(lr.shape[0], -1, -1, -1)
+
+    def tail(self, sr: Tensor) -> Tensor:
+        """Image features ``(N, F, H, W)`` to a picture ``(N, 3, scale*H, scale*W)``."""
+        return self.image_tail(sr) + self.mean
+
+    def forward(self, lr: Tensor) -> tuple[Tensor, Tensor]:
+        """Super-resolve and describe.
+
+        Args:
+            lr: ``(N, 3, H, W)`` RGB in [0, 1].
+
+        Returns:
+            The picture ``(N, 3, scale*H, scale*W)``, about [0, 1] and not clamped, and the
+            degradation vector ``(N, degradation_size)`` in the normalised units of its layout.
+        """
+        lr_feature, degradation = self.head(lr)
+        sr_feature = lr_feature
+        for _ in range(self.iterations):
+            # Each module learns from its own loss only: what crosses over is detached.
+            update = self.estimator(lr_feature, sr_feature.detach(), degradation)
+            degradation = degradation + update.mean((2, 3), keepdim=True)
+            sr_feature = sr_feature + self.restorer(lr_feature, sr_feature, degradation.detach())
+        return self.tail(sr_feature), self.degradation_tail(degradation).flatten(1)
+
+    def estimate(self, lr: Tensor) -> Tensor:
+        """The first iteration's degradation vector alone, without any Restorer.
+
+        Used to train the Estimator first, at 3 % of the network's cost.
+
+        Args:
+            lr: ``(N, 3, H, W)`` RGB in [0, 1].
+
+        Returns:
+            ``(N, degradation_size)`` in the normalised units of the layout.
+        """
+        lr_feature, degradation = self.head(lr)
+        update = self.estimator(lr_feature, lr_feature, degradation)
+        degradation = degradation + update.mean((2, 3), keepdim=True)
+        return self.degradation_tail(degradation).flatten(1)
+
+
+_RENAMES: tuple[tuple[str, str], ...] = (
+    (r"^init_deg$", "initial_degradation"),
+    (r"^img_(head|tail)\.", r"image_\1."),
+    (r"^deg_head\.", "degradation_head."),
+    (r"^deg_tail\.0\.", "degradation_tail."),
+    (r"^Restorer\.", "restorer."),
+    (r"^Estimator\.fusion\.", "estimator.fusion."),
+    # Each block is a sequence of norm, ReLU, convolution, twice, with the norms left out ...
+    (r"^Estimator\.body\.(\d+)\.body\.2\.", r"estimator.body.\1.conv1."),
+    (r"^Estimator\.body\.(\d+)\.body\.5\.", r"estimator.body.\1.conv2."),
+    # ... and the closing convolution is numbered after the blocks.
+    (r"^Estimator\.body\.\d+\.(weight|bias)$", r"estimator.tail.\1"),
+)
+
+
+def convert_published(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Rename the keys of a published RealDAN or KernelDAN checkpoint to ours.
+
+    Args:
+        state: The published state dict, without wrappings or ``module.`` prefixes.
+
+    Returns:
+        A state dict that `DAN` loads strictly, with its tensors untouched.
+    """
+    converted: dict[str, Tensor] = {}
+    for key, tensor in state.items():
+        for pattern, replacement in _RENAMES:
+            key, found = re.subn(pattern, replacement, key)
+            if found:
+                break
+        converted[key] = tensor
+    return converted
+
+
+def detect(state: Mapping[str, Tensor]) -> dict[str, Any] | None:
+    """Options of the DAN that a state dict in our names belongs to.
+
+    The number of iterations leaves no trace in the weights: it is the published models' 3.
+
+    Returns:
+        Keyword arguments for `DAN`, or None if the state dict is not a DAN's.
+    """
+    needed = ("initial_degradation", "restorer.fusion.weight", "estimator.tail.weight")
+    if any(key not in state for key in needed):
+        return None
+    ups = [key for key in state if re.fullmatch(r"image_tail\.1\.\d+\.weight", key)]
+    features = state["restorer.fusion.weight"].shape[0]
+    estimator_blocks = _count(state, r"estimator\.body\.(\d+)\.")
+    sizes = {len(strides): size for size, strides in ESTIMATOR_STRIDES.items()}
+    if estimator_blocks not in sizes:
+        return None
+    return {
+        "scale": math.prod(math.isqrt(state[key].shape[0] // features) for key in ups),
+        "degradation_size": state["initial_degradation"].shape[1],
+        "features": features,
+        "blocks": _count(state, r"restorer\.body\.(\d+)\."),
+        "block": "rrdb" if "restorer.body.0.rdb1.conv1.weight" in state else "edsr",
+        "estimator": sizes[estimator_blocks],
+        "iterations": 3,
+    }
+
+
+def _count(state: Mapping[str, Tensor], pattern: str) -> int:
+    """How many different numbers a pattern's group takes in the keys."""
+    return len({found[1] for key in state if (found := re.match(pattern, key))})

@@ -1,0 +1,289 @@
+"""What scripts may rely on: commands, exit statuses, JSON, sentences instead of tracebacks."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from sr_cli import __version__
+from sr_cli.inference.engine import Engine
+from sr_cli.zoo.loading import load
+from tests.conftest import Outcome, scene
+
+Program = Callable[..., Outcome]
+
+
+@pytest.fixture
+def photo(tmp_path: Path) -> Path:
+    path = tmp_path / "photo.png"
+    Image.fromarray(scene(30, 41)).save(path)
+    return path
+
+
+def is_one_sentence(text: str) -> bool:
+    return "Traceback" not in text and 0 < len(text.strip().splitlines()) <= 2
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["--help"], ["--version"], ["models", "list"], ["models", "show"], ["upscale", "--help"]],
+)
+def test_what_needs_no_network_never_imports_torch(arguments: list[str]) -> None:
+    code = (
+        f"import sys; sys.argv = ['sr-cli', *{arguments!r}]\n"
+        "from sr_cli.cli.main import main\n"
+        "try: main()\n"
+        "except SystemExit as leaving: assert not leaving.code, leaving.code\n"
+        "heavy = {'torch', 'onnxruntime', 'huggingface_hub', 'PIL'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout
+
+
+def test_the_version(program: Program) -> None:
+    assert program("--version").out == f"sr-cli {__version__}\n"
+
+
+@pytest.mark.parametrize(
+    "command", ["upscale", "estimate-degradation", "degrade", "evaluate", "train", "models"]
+)
+def test_every_command_has_help_with_an_example(program: Program, command: str) -> None:
+    outcome = program(command, "--help")
+    assert outcome.status == 0
+    assert command == "models" or "Example:" in outcome.out
+
+
+def test_upscale_writes_the_engines_picture_beside_its_input(
+    program: Program, photo: Path, tiny_weights: Path
+) -> None:
+    outcome = program("upscale", photo, "--model", tiny_weights, "--tile", 16)
+    assert outcome.status == 0, outcome.err
+    written = np.asarray(Image.open(photo.with_name("photo_x4.png"))).astype(np.float32) / 255
+    rgb = scene(30, 41).astype(np.float32) / 255
+    whole = Engine(load(str(tiny_weights)).network, torch.device("cpu")).upscale(rgb, 0)
+    assert written.shape == (120, 164, 3)
+    assert np.abs(written - whole.rgb).max() <= 0.51 / 255
+
+
+def test_upscale_reports_as_json(program: Program, photo: Path, tiny_weights: Path) -> None:
+    out = photo.with_name("large.png")
+    outcome = program("upscale", photo, "-o", out, "-m", tiny_weights, "--json", "--tile", 16)
+    answer = json.loads(outcome.out)
+    assert set(answer) == {
+        *("input", "output", "model", "width", "height", "scale", "seconds", "device"),
+        *("backend", "precision", "tiles", "degradation"),
+    }
+    assert (answer["width"], answer["height"], answer["scale"]) == (164, 120, 4)
+    assert answer["tiles"] == 6 and answer["backend"] == "torch"
+    assert len(answer["degradation"]["vector"]) == 42
+    assert out.exists()
+
+
+def test_estimate_gives_the_same_object_as_upscale(
+    program: Program, photo: Path, tiny_weights: Path
+) -> None:
+    large = json.loads(program("upscale", photo, "-m", tiny_weights, "--json").out)
+    alone = json.loads(program("estimate-degradation", photo, "-m", tiny_weights, "--json").out)
+    assert alone["degradation"]["vector"] == pytest.approx(large["degradation"]["vector"], abs=1e-5)
+    assert alone["degradation"].keys() == large["degradation"].keys()
+
+
+def test_the_estimate_is_a_table_for_people(program: Program, photo: Path) -> None:
+    outcome = program("estimate-degradation", photo)
+    assert outcome.status == 0
+    for word in ("Second stage", "JPEG", "Noise"):
+        assert word in outcome.out
+
+
+def test_models_are_shown_to_people_and_scripts(program: Program) -> None:
+    assert "dan-real-x4 (default)" in program("models", "list").out
+    facts = json.loads(program("models", "show", "dan-real-x4", "--json").out)
+    assert facts["weights"]["bundled"] == "dan-real-x4.safetensors"
+    assert "sha256" in program("models", "show").out
+
+
+def corrupt(path: Path, kind: str) -> Path | str:
+    """A bad input of every kind that a user may meet."""
+    file = path / f"{kind}.jpg"
+    if kind == "text":
+        file.write_text("this is no picture")
+    elif kind == "empty":
+        file.touch()
+    elif kind == "truncated":
+        whole = path / "whole.jpg"
+        Image.fromarray(scene(64, 64)).save(whole)
+        file.write_bytes(whole.read_bytes()[:700])
+    elif kind == "zero":
+        file = path / "zero.pgm"
+        file.write_bytes(b"P5\n0 0\n255\n")
+    return file
+
+
+@pytest.mark.parametrize("kind", ["missing", "text", "empty", "truncated", "zero"])
+@pytest.mark.parametrize("command", ["upscale", "estimate-degradation"])
+def test_a_bad_picture_is_named_and_the_others_are_done(
+    program: Program, photo: Path, tiny_weights: Path, tmp_path: Path, kind: str, command: str
+) -> None:
+    bad = corrupt(tmp_path, kind)
+    outcome = program(command, bad, photo, "-m", tiny_weights, "--json")
+    assert outcome.status == 1
+    lines: list[dict[str, Any]] = [json.loads(line) for line in outcome.out.splitlines()]
+    assert lines[0]["input"] == str(bad) and lines[0]["error"]
+    assert "degradation" in lines[1]
+    assert is_one_sentence("\n".join(x for x in outcome.err.splitlines() if kind in x))
+    assert not list(tmp_path.glob(f"{kind}_x4*"))
+
+
+def test_a_picture_of_one_pixel_is_enlarged(
+    program: Program, tiny_weights: Path, tmp_path: Path
+) -> None:
+    Image.new("RGB", (1, 1), (200, 10, 30)).save(tmp_path / "one.png")
+    assert program("upscale", tmp_path / "one.png", "-m", tiny_weights).status == 0
+    assert Image.open(tmp_path / "one_x4.png").size == (4, 4)
+
+
+def test_an_unknown_model_is_answered_with_near_names(program: Program, photo: Path) -> None:
+    outcome = program("upscale", photo, "--model", "dan-reel-x4")
+    assert outcome.status == 1
+    assert "dan-real-x4" in outcome.err and is_one_sentence(outcome.err)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["upscale"],
+        ["upscale", "x.png", "--tile", "many"],
+        ["upscale", "x.png", "--skip-existing", "--overwrite"],
+        ["upscale", "x.png", "--format", "docx"],
+        ["upscale", "x.png", "--wrong-flag"],
+        ["evaluate", "--data", ".", "--protocol", "none"],
+        ["train", "--time-budget", "soon"],
+    ],
+)
+def test_a_misused_command_line_ends_with_2(program: Program, arguments: list[str]) -> None:
+    outcome = program(*arguments)
+    assert outcome.status == 2
+    assert "Traceback" not in outcome.err
+
+
+def test_existing_outputs_are_kept_unless_told_otherwise(
+    program: Program, photo: Path, tiny_weights: Path
+) -> None:
+    out = photo.with_name("photo_x4.png")
+    out.write_text("precious")
+    refused = program("upscale", photo, "-m", tiny_weights)
+    assert refused.status == 1 and "--overwrite" in refused.err
+    assert out.read_text() == "precious"
+    assert program("upscale", photo, "-m", tiny_weights, "--overwrite").status == 0
+    assert Image.open(out).size == (164, 120)
+
+
+def test_a_corrupt_weights_file_is_named(program: Program, photo: Path, tmp_path: Path) -> None:
+    broken = tmp_path / "broken.safetensors"
+    broken.write_bytes(b"\x10\0\0\0\0\0\0\0nonsense")
+    outcome = program("upscale", photo, "-m", broken)
+    assert outcome.status == 1
+    assert "broken.safetensors" in outcome.err and is_one_sentence(outcome.err)
+
+
+def test_an_output_folder_that_cannot_be_made_is_one_sentence(
+    program: Program, photo: Path, tiny_weights: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    outcome = program("upscale", photo, "-m", tiny_weights, "-o", tmp_path / "file" / "out.png")
+    assert outcome.status == 1
+    assert "photo.png" in outcome.err and "Traceback" not in outcome.err
+
+
+def test_degrade_is_repeatable_and_its_json_can_be_replayed(
+    program: Program, tmp_path: Path
+) -> None:
+    Image.fromarray(scene(120, 140)).save(tmp_path / "sharp.png")
+    for folder in ("a", "b"):
+        assert program("degrade", tmp_path / "sharp.png", "-o", tmp_path / folder).status == 0
+    first = np.asarray(Image.open(tmp_path / "a" / "sharp.png"))
+    assert first.shape == (30, 35, 3)
+    assert (first == np.asarray(Image.open(tmp_path / "b" / "sharp.png"))).all()
+    theta = tmp_path / "a" / "sharp.json"
+    program("degrade", tmp_path / "sharp.png", "-o", tmp_path / "c", "--degradation", theta)
+    again = json.loads((tmp_path / "c" / "sharp.json").read_text())["vector"]
+    assert again == pytest.approx(json.loads(theta.read_text())["vector"], abs=1e-5)
+
+
+def test_an_estimate_can_be_replayed_on_another_picture(
+    program: Program, photo: Path, tiny_weights: Path, tmp_path: Path
+) -> None:
+    estimate = tmp_path / "theta.json"
+    estimate.write_text(program("estimate-degradation", photo, "-m", tiny_weights, "--json").out)
+    Image.fromarray(scene(120, 140)).save(tmp_path / "sharp.png")
+    outcome = program(
+        "degrade", tmp_path / "sharp.png", "-o", tmp_path / "bad", "--degradation", estimate
+    )
+    assert outcome.status == 0, outcome.err
+    estimate.write_text("[1, 2]")
+    outcome = program(
+        "degrade", tmp_path / "sharp.png", "-o", tmp_path / "worse", "--degradation", estimate
+    )
+    assert outcome.status == 1 and is_one_sentence(outcome.err)
+
+
+def test_evaluate_prints_bicubic_beside_the_model(
+    program: Program, photographs: Path, tiny_weights: Path, tmp_path: Path
+) -> None:
+    rows = tmp_path / "rows.csv"
+    shown = program(
+        *("evaluate", "--data", photographs, "-m", tiny_weights, "--skill"), "--per-image", rows
+    )
+    assert shown.status == 0, shown.err
+    assert "bicubic" in shown.out and "tiny" in shown.out and "stage2.jpeg_quality" in shown.out
+    assert len(rows.read_text().splitlines()) == 1 + 2 * 4
+    answer = json.loads(
+        program("evaluate", "--data", photographs, "-m", tiny_weights, "--json").out
+    )
+    # Random weights are worse than interpolation; anything else would be a mistake in measuring.
+    methods = answer["methods"]
+    assert methods[str(tiny_weights)]["psnr_y"] < methods["bicubic"]["psnr_y"]
+    assert len(answer["skill"][str(tiny_weights)]) == 42
+
+
+def test_train_without_data_says_what_to_do(program: Program) -> None:
+    outcome = program("train")
+    assert outcome.status == 1
+    assert "--data" in outcome.err
+
+
+def test_train_from_the_command_line_and_resume(
+    program: Program, photographs: Path, tmp_path: Path
+) -> None:
+    short = [
+        *("--set", "network.features=8", "--set", "network.blocks=1", "--set", "decay_steps=1"),
+        *("--set", "data.pool=4", "--set", "validation.crop=128"),
+    ]
+    for number in range(3):
+        short += ["--set", f"phase.{number}.steps=2", "--set", f"phase.{number}.batch=2"]
+        short += ["--set", f"phase.{number}.lr_crop=24"]
+    run = ["train", "dan-real-x4-cpu", "--data", photographs, "--val", photographs, *short]
+    run += ["--out", tmp_path / "run", "--device", "cpu"]
+    stopped = program(*run, "--time-budget", "0s")
+    assert stopped.status == 0, stopped.err
+    assert "--resume" in stopped.out
+    again = program(*run)
+    assert again.status == 1 and "--resume" in again.err
+    finished = program(*run, "--resume")
+    assert finished.status == 0, finished.err
+    assert (tmp_path / "run" / "ema.safetensors").exists()
+
+
+def test_recipes_are_listed(program: Program) -> None:
+    assert "dan-real-x4-cpu" in program("train", "--list").out

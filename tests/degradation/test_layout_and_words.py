@@ -1,0 +1,104 @@
+"""The layout's table, and an estimate in words."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from sr_cli.degradation.explain import explain, to_json
+from sr_cli.degradation.layout import TWO_STAGE, blur_layout
+from sr_cli.degradation.two_stage import TwoStageModel
+
+GOOD = {p.key: {"correlation": 0.9, "error": 0.1} for p in TWO_STAGE.parameters}
+
+
+def drawn(seed: int) -> list[float]:
+    return TwoStageModel().sample(1, torch.Generator().manual_seed(seed)).vector()[0].tolist()
+
+
+def text(vector: list[float], skill: dict[str, dict[str, float]]) -> str:
+    return "\n".join(f"{s.stage} {s.name}: {s.text}" for s in explain(TWO_STAGE, vector, skill))
+
+
+def test_every_index_is_used_once_and_every_name_is_unique() -> None:
+    for layout in (TWO_STAGE, blur_layout(5)):
+        assert [p.index for p in layout.parameters] == list(range(len(layout)))
+        assert len({p.key for p in layout.parameters}) == len(layout)
+    assert len(TWO_STAGE) == 42 and len(blur_layout(15)) == 8
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_encoding_undoes_decoding(seed: int) -> None:
+    vector = drawn(seed)
+    assert TWO_STAGE.encode(TWO_STAGE.decode(vector)) == pytest.approx(vector, abs=1e-6)
+
+
+def test_a_vector_of_another_length_is_refused() -> None:
+    with pytest.raises(ValueError, match="42 numbers, not 3"):
+        TWO_STAGE.decode([0, 0, 0])
+    with pytest.raises(ValueError, match=r"stage1\.sigma_x"):
+        TWO_STAGE.encode({})
+
+
+def vector_with(**values: float) -> list[float]:
+    decoded = TWO_STAGE.decode([0.5] * 42)
+    flags = {p.key: 0.0 for p in TWO_STAGE.parameters if p.is_flag}
+    return TWO_STAGE.encode(decoded | flags | {k.replace("__", "."): v for k, v in values.items()})
+
+
+def test_quality_is_shown_with_its_error_where_there_is_jpeg() -> None:
+    skill = GOOD | {"stage2.jpeg_quality": {"correlation": 0.9, "error": 8.2}}
+    shown = text(vector_with(stage2__is_jpeg=1, stage2__jpeg_quality=43), skill)
+    assert "stage2 JPEG: compressed: yes (score 1.00), quality 43 \N{PLUS-MINUS SIGN} 8" in shown
+
+
+def test_what_does_not_apply_is_left_out() -> None:
+    shown = text(vector_with(stage2__is_jpeg=0, stage2__is_sinc=1), GOOD)
+    assert "quality" not in shown.split("stage2 JPEG")[1].split("\n")[0]
+    blur = shown.split("stage2 Blur")[1].split("\n")[0]
+    assert "sigma" not in blur and "cut-off" in blur
+
+
+def test_a_number_without_skill_is_never_shown_as_a_figure() -> None:
+    skill = GOOD | {"stage2.jpeg_quality": {"correlation": 0.29, "error": 8.2}}
+    shown = text(vector_with(stage2__is_jpeg=1, stage2__jpeg_quality=43), skill)
+    assert "43" not in shown
+    assert "not known" in shown
+
+
+def test_a_number_whose_flag_is_not_known_is_not_known_either() -> None:
+    skill = GOOD | {"stage2.is_jpeg": {"correlation": 0.1, "error": 0.4}}
+    shown = text(vector_with(stage2__is_jpeg=1, stage2__jpeg_quality=43), skill)
+    assert shown.splitlines()[7].endswith("JPEG: not known")
+
+
+def test_without_measured_skill_nothing_is_known() -> None:
+    numbers = [
+        number
+        for stage in to_json(TWO_STAGE, drawn(0), {})["stages"]
+        for number in stage["numbers"].values()
+    ]
+    assert numbers and all(n["value"] is None and not n["known"] for n in numbers)
+
+
+def test_json_holds_the_networks_numbers_and_stages_in_order() -> None:
+    answer = to_json(TWO_STAGE, drawn(1), GOOD)
+    assert answer["vector"] == pytest.approx(drawn(1), abs=1e-6)
+    assert [s["stage"] for s in answer["stages"]] == ["stage1", "stage2", "final"]
+
+
+def test_values_are_limited_to_what_the_model_was_trained_on() -> None:
+    shown = text(vector_with(stage2__is_jpeg=1, stage2__jpeg_quality=140), GOOD)
+    assert "quality 95" in shown
+
+
+def test_explaining_needs_no_torch() -> None:
+    code = (
+        "import sys; from sr_cli.degradation.explain import explain;"
+        "from sr_cli.degradation.layout import TWO_STAGE; explain(TWO_STAGE, [0.5] * 42, {});"
+        "assert 'torch' not in sys.modules"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

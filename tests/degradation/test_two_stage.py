@@ -1,0 +1,129 @@
+"""Drawing, applying and replaying the two-stage degradation."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+from sr_cli.degradation import kernels
+from sr_cli.degradation.jpeg import jpeg
+from sr_cli.degradation.layout import TWO_STAGE
+from sr_cli.degradation.operators import gaussian_noise, poisson_noise
+from sr_cli.degradation.replay import degrade_picture, seed_for
+from sr_cli.degradation.two_stage import Preset, TwoStageModel
+from tests.conftest import scene
+
+
+def pictures(count: int, size: int = 96) -> Tensor:
+    stack = np.stack([scene(size, size, seed) for seed in range(count)])
+    return torch.from_numpy(stack).permute(0, 3, 1, 2).float() / 255
+
+
+@pytest.mark.parametrize("preset", ["physical", "published"])
+def test_a_seed_repeats_the_same_pictures_and_numbers(preset: Preset) -> None:
+    model, hr = TwoStageModel(4, preset), pictures(4)
+    results = []
+    for _ in range(2):
+        generator = torch.Generator().manual_seed(3)
+        drawn = model.sample(4, generator)
+        results.append((model.apply(hr, drawn, generator), drawn.vector()))
+    assert torch.equal(results[0][0], results[1][0])
+    assert torch.equal(results[0][1], results[1][1])
+
+
+@pytest.mark.parametrize("preset", ["physical", "published"])
+def test_results_have_the_right_size_and_lie_on_8_bit_levels(preset: Preset) -> None:
+    model, generator = TwoStageModel(4, preset), torch.Generator().manual_seed(0)
+    for _ in range(12):
+        lr = model.apply(pictures(2), model.sample(2, generator), generator)
+        assert lr.shape == (2, 3, 24, 24)
+        assert lr.min() >= 0 and lr.max() <= 1
+        assert torch.allclose(lr * 255, (lr * 255).round(), atol=1e-3)
+
+
+def test_draws_stay_within_the_layout_and_reach_all_of_it() -> None:
+    generator, model = torch.Generator().manual_seed(1), TwoStageModel()
+    vectors = torch.cat([model.sample(8, generator).vector() for _ in range(300)])
+    # A number that does not apply is written as value 0 (below the range) or quality 100.
+    assert vectors.min() > -0.16 and vectors.max() < 1.08
+    for p in TWO_STAGE.parameters:
+        assert vectors[:, p.index].max() > 0.9, p.key
+        assert vectors[:, p.index].min() < 0.25, p.key
+
+
+def test_half_of_the_pictures_are_compressed() -> None:
+    drawn = TwoStageModel().sample(4000, torch.Generator().manual_seed(2))
+    # Standard deviation of the share is 0.008.
+    assert float(drawn.stage2.is_jpeg.float().mean()) == pytest.approx(0.5, abs=0.03)
+    assert float(drawn.stage1.noise_is_grey.float().mean()) == pytest.approx(0.4, abs=0.03)
+
+
+def test_a_vector_can_be_replayed() -> None:
+    model, generator = TwoStageModel(), torch.Generator().manual_seed(5)
+    hr = pictures(1)
+    for seed in range(10):
+        drawn = model.sample(1, generator)
+        again = model.decode(drawn.vector()[0])
+        first = model.apply(hr, drawn, torch.Generator().manual_seed(seed))
+        second = model.apply(hr, again, torch.Generator().manual_seed(seed))
+        # Decoding rounds in float32, which may move a value across an 8-bit or DCT step.
+        assert (first - second).abs().mean() < 1 / 255
+
+
+def test_the_physical_jpeg_is_libjpegs_within_rounding() -> None:
+    array = scene(144, 200)
+    picture = torch.from_numpy(array).permute(2, 0, 1).unsqueeze(0).float() / 255
+    for quality in (30, 60, 95):
+        stream = io.BytesIO()
+        Image.fromarray(array).save(stream, "JPEG", quality=quality, subsampling=2)
+        real = torch.from_numpy(np.asarray(Image.open(stream)).copy()).permute(2, 0, 1) / 255
+        ours = jpeg(picture, torch.tensor([float(quality)]), physical=True)[0]
+        published = jpeg(picture, torch.tensor([float(quality)]), physical=False)[0]
+        assert psnr(ours, real) > 42
+        assert psnr(ours, real) > psnr(published, real) + 6
+
+
+def psnr(a: Tensor, b: Tensor) -> float:
+    return float(-10 * torch.log10((a - b).square().mean()))
+
+
+def test_the_physical_low_pass_cuts_at_its_frequency() -> None:
+    omega = torch.tensor([torch.pi / 2], dtype=torch.float64)
+    kernel = kernels.low_pass(omega, 101, squared_radius=False)[0]
+    response = torch.fft.fft2(kernel / kernel.sum()).abs()
+    # 101 samples: frequency pi/2 is bin 25.
+    assert response[0, 15] > 0.9 and response[0, 35] < 0.1
+
+
+def test_noise_has_the_strength_that_it_says() -> None:
+    flat = torch.full((2, 3, 128, 128), 0.5)
+    generator = torch.Generator().manual_seed(0)
+    noise = gaussian_noise(flat, torch.tensor([5.0, 25.0]), torch.tensor([False, True]), generator)
+    assert noise[0].std() * 255 == pytest.approx(5, rel=0.03)
+    assert noise[1].std() * 255 == pytest.approx(25, rel=0.03)
+    assert torch.equal(noise[1, 0], noise[1, 2])
+    assert not torch.equal(noise[0, 0], noise[0, 2])
+
+
+def test_poisson_noise_grows_with_brightness_and_level() -> None:
+    ramp = torch.linspace(0, 1, 128).expand(2, 3, 128, 128)
+    level, grey = torch.tensor([1.0, 2.0]), torch.tensor([False, False])
+    noise = poisson_noise(ramp, level, grey, torch.Generator().manual_seed(0))
+    dark, bright = noise[0, :, :, 10:30].std(), noise[0, :, :, 100:120].std()
+    assert bright > 1.8 * dark
+    assert noise[1].std() == pytest.approx(2 * float(noise[0].std()), rel=0.05)
+
+
+def test_a_pictures_degradation_does_not_depend_on_its_neighbours() -> None:
+    hr = pictures(1)[0]
+    one, _ = degrade_picture(TwoStageModel(), hr, seed_for("a.png", 0))
+    degrade_picture(TwoStageModel(), hr, seed_for("b.png", 0))
+    again, _ = degrade_picture(TwoStageModel(), hr, seed_for("a.png", 0))
+    other, _ = degrade_picture(TwoStageModel(), hr, seed_for("a.png", 1))
+    assert torch.equal(one, again)
+    assert not torch.equal(one, other)

@@ -1,0 +1,266 @@
+"""Files of every kind end as an upright sRGB picture, or as one sentence."""
+
+from __future__ import annotations
+
+import io
+import os
+import struct
+import warnings
+import zlib
+
+import made
+import numpy as np
+import pytest
+from PIL import Image
+
+from sr_cli.images import PictureError, encode, find_pictures, read
+
+
+def stream_of(image: Image.Image, format: str, **options) -> io.BytesIO:
+    stream = io.BytesIO()
+    image.save(stream, format, **options)
+    stream.seek(0)
+    return stream
+
+
+def sentence(source, **options) -> str:
+    with pytest.raises(PictureError) as caught:
+        read(source, **options)
+    text = str(caught.value)
+    assert text and "\n" not in text and not text.endswith(".")
+    return text
+
+
+CORNERS = np.array([[10, 60, 110], [160, 210, 250]], dtype=np.uint8)  # no symmetry
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("format", ["PNG", "JPEG", "WEBP", "TIFF"])
+def test_every_orientation_ends_upright(format, orientation):
+    shown = np.repeat(np.repeat(CORNERS, 16, axis=0), 16, axis=1)
+    stored = {
+        1: shown,
+        2: shown[:, ::-1],
+        3: shown[::-1, ::-1],
+        4: shown[::-1],
+        5: shown.T,
+        6: np.rot90(shown),  # to be shown turned clockwise
+        7: shown.T[::-1, ::-1],
+        8: np.rot90(shown, -1),
+    }[orientation]
+    options = (
+        {"quality": 100} if format == "JPEG" else {"lossless": True} if format == "WEBP" else {}
+    )
+    if format == "TIFF":
+        options |= {"tiffinfo": {274: orientation}}
+    else:
+        options |= {"exif": b"Exif\0\0" + made.exif(orientation)}
+    picture = read(stream_of(Image.fromarray(np.ascontiguousarray(stored)), format, **options))
+    assert picture.rgb.shape == (32, 48, 3)
+    assert np.abs(picture.rgb[8::16, 8::16, 0] * 255 - CORNERS).max() <= 1
+    data = encode(picture, format=format.lower())
+    written = Image.open(io.BytesIO(data))
+    assert written.size == (48, 32)
+    assert written.getexif().get(274, 1) == 1
+
+
+def test_deep_pixels_are_turned_too():
+    picture = made.picture(depth=16, exif=made.exif())
+    data = encode(picture, format="png").replace(
+        b"\x12\x01\x03\0\x01\0\0\0\x01", b"\x12\x01\x03\0\x01\0\0\0\x06"
+    )
+    at = data.index(b"eXIf")
+    length = struct.unpack(">I", data[at - 4 : at])[0]
+    checked = zlib.crc32(data[at : at + 4 + length])
+    end = at + 4 + length
+    data = data[:end] + struct.pack(">I", checked) + data[end + 4 :]
+    found = read(io.BytesIO(data))
+    assert found.rgb.shape == (48, 32, 3)
+    assert np.allclose(found.rgb, np.rot90(picture.rgb, -1), atol=1e-6)
+
+
+def test_xmp_no_longer_turns_the_picture():
+    image = Image.new("RGB", (4, 4))
+    packet = b'<x tiff:Orientation="6"/>'
+    assert read(stream_of(image, "WEBP", xmp=packet)).metadata.xmp == b'<x tiff:Orientation="1"/>'
+
+
+def test_palette_with_transparency():
+    image = Image.new("P", (4, 2), 1)
+    image.putpalette([0, 0, 0, 200, 100, 50])
+    image.putpixel((0, 0), 0)
+    picture = read(stream_of(image, "PNG", transparency=0))
+    assert picture.metadata.mode == "P" and not picture.metadata.is_gray
+    assert np.allclose(picture.rgb[1, 1] * 255, [200, 100, 50])
+    assert picture.alpha[0, 0] == 0.0 and picture.alpha[1, 1] == 1.0
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA"])
+def test_modes_of_png(mode):
+    picture = read(stream_of(Image.new("RGBA", (3, 2), (255,) * 4).convert(mode), "PNG"))
+    assert (picture.rgb == 1.0).all() and picture.rgb.dtype == np.float32
+    assert picture.metadata.is_gray == (mode in ("1", "L", "LA"))
+    assert picture.metadata.bit_depth == 8
+
+
+def png(
+    width: int, height: int, depth: int, colours: int, rows: bytes, *extra: tuple, lace=0
+) -> bytes:
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return (
+            struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+        )
+
+    head = struct.pack(">IIBBBBB", width, height, depth, colours, 0, 0, lace)
+    chunks = [(b"IHDR", head), *extra, (b"IDAT", zlib.compress(rows)), (b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*each) for each in chunks)
+
+
+def test_the_one_transparent_colour_of_a_16_bit_png():
+    """Two colours that are the same in 8 bits; only one of them is transparent."""
+    row = b"\0" + struct.pack(">6H", 1000, 2000, 3000, 1001, 2000, 3000)
+    picture = read(
+        io.BytesIO(png(2, 1, 16, 2, row, (b"tRNS", struct.pack(">3H", 1000, 2000, 3000))))
+    )
+    assert picture.alpha.tolist() == [[0.0, 1.0]]
+    assert np.rint(picture.rgb[0, 1] * 65535).tolist() == [1001, 2000, 3000]
+
+
+def test_the_one_transparent_gray_of_a_16_bit_png():
+    row = b"\0" + struct.pack(">2H", 1000, 1001)
+    picture = read(io.BytesIO(png(2, 1, 16, 0, row, (b"tRNS", struct.pack(">H", 1000)))))
+    assert picture.alpha.tolist() == [[0.0, 1.0]]
+
+
+def test_interlaced_16_bit_png():
+    """Adam7 of 2 x 2 pixels: the first, then its right neighbour, then the second row."""
+    pixels = struct.pack(">12H", *range(1, 60_000, 5_000))
+    rows = b"\0" + pixels[:6] + b"\0" + pixels[6:12] + b"\0" + pixels[12:]
+    picture = read(io.BytesIO(png(2, 2, 16, 2, rows, lace=1)))
+    assert np.rint(picture.rgb.ravel() * 65535).tolist() == list(range(1, 60_000, 5_000))
+
+
+@pytest.mark.parametrize("top", [255, 1023, 65535])
+def test_ppm_of_any_depth(top):
+    body = np.array([0, top, top // 2], dtype=">u2" if top > 255 else "u1").tobytes()
+    picture = read(io.BytesIO(b"P6 1 1 %d\n" % top + body))
+    assert np.allclose(picture.rgb[0, 0], [0, 1, (top // 2) / top], atol=1e-5)
+    assert picture.metadata.bit_depth == (16 if top > 255 else 8)
+
+
+def test_tiff_where_zero_is_white():
+    values = np.array([[0, 65535]], dtype=np.uint16)
+    data = bytearray(stream_of(Image.fromarray(values), "TIFF").getvalue())
+    at = data.index(struct.pack("<HHI", 262, 3, 1))
+    data[at + 8] = 0
+    assert read(io.BytesIO(data)).rgb[0, :, 0].tolist() == [1.0, 0.0]
+
+
+@pytest.mark.parametrize("format", ["GIF", "TIFF", "WEBP", "PNG"])
+def test_only_the_first_frame_is_read_and_a_note_says_so(format):
+    first, second, third = (Image.new("RGB", (8, 8), colour) for colour in ("red", "green", "blue"))
+    stream = stream_of(first, format, save_all=True, append_images=[second, third])
+    picture = read(stream)
+    assert np.abs(picture.rgb[4, 4] * 255 - [255, 0, 0]).max() <= 2
+    assert "only the first of 3 frames was read" in picture.metadata.notes
+
+
+def test_one_pixel_is_a_picture():
+    for format in ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF", "PPM"):
+        assert read(stream_of(Image.new("RGB", (1, 1)), format)).rgb.shape == (1, 1, 3)
+
+
+def test_content_counts_not_the_ending(tmp_path):
+    path = tmp_path / "photo.jpg"
+    path.write_bytes(encode(made.picture(), format="png"))
+    picture = read(path)
+    assert picture.metadata.source_format == "png"
+    assert picture.metadata.notes == ("its name ends in .jpg but it is a png picture",)
+
+
+def test_missing_empty_text_and_folder(tmp_path):
+    assert sentence(tmp_path / "none.png") == "there is no such file"
+    assert sentence(tmp_path) == "this is a folder, not a picture"
+    (tmp_path / "empty.png").touch()
+    assert sentence(tmp_path / "empty.png") == "the file is empty"
+    (tmp_path / "text.jpg").write_text("Dear reader,\nthis is no picture.")
+    assert sentence(tmp_path / "text.jpg").startswith("this is text, not a picture")
+    assert sentence(io.BytesIO(b"\x00\x01\x02")).startswith("this is not a picture")
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read all")
+def test_a_file_that_may_not_be_read(tmp_path):
+    path = tmp_path / "secret.png"
+    path.write_bytes(b"x")
+    path.chmod(0)
+    assert "permission denied" in sentence(path)
+
+
+def test_refused_permission_is_a_sentence(tmp_path, monkeypatch):
+    def refuse(_):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("pathlib.Path.read_bytes", refuse)
+    assert "permission denied" in sentence(tmp_path / "secret.png")
+
+
+@pytest.mark.parametrize("format", ["png", "jpeg", "webp", "tiff", "avif", "bmp", "pnm"])
+@pytest.mark.parametrize("depth", [8, 16])
+def test_half_a_file_is_no_picture(format, depth):
+    data = encode(made.picture(depth=depth), format=format)
+    sentence(io.BytesIO(data[: len(data) // 2]))
+
+
+def test_pictures_without_pixels():
+    assert "no pixels" in sentence(io.BytesIO(b"P6 0 5 255\n"))
+    sentence(io.BytesIO(png(0, 0, 8, 2, b"")))
+
+
+def test_absurd_sizes_are_refused_before_they_are_decoded():
+    text = sentence(io.BytesIO(png(2**31 - 1, 2**31 - 1, 8, 2, b"")))
+    assert "200,000,000" in text and "--max-pixels" in text
+
+
+def test_the_limit_is_named_with_the_way_to_raise_it():
+    data = encode(made.picture(), format="png")
+    text = sentence(io.BytesIO(data), max_pixels=1000)
+    assert "48 x 32" in text and "1,000 pixels" in text and "--max-pixels 1536" in text
+    assert read(io.BytesIO(data), max_pixels=1536).width == 48
+
+
+def test_pillows_own_limit_neither_applies_nor_changes(monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    for format in ("png", "jpeg", "webp", "tiff", "avif", "bmp", "pnm"):
+        data = encode(made.picture(depth=16), format=format)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            assert read(io.BytesIO(data)).width == 48
+        with pytest.raises(PictureError):
+            read(io.BytesIO(data[: len(data) // 2]))
+    assert Image.MAX_IMAGE_PIXELS == 100
+
+
+def test_damaged_profiles_and_exif_are_left_out():
+    image = Image.new("RGB", (4, 4), "red")
+    picture = read(
+        stream_of(image, "PNG", icc_profile=b"nonsense" * 30, exif=b"Exif\0\0II*\0\xff\xff\0\0")
+    )
+    assert picture.metadata.icc_profile is None and picture.metadata.exif is None
+    assert picture.metadata.notes == (
+        "its colour profile is not one for its kind of pixels and was left out",
+        "its EXIF data are damaged and were left out",
+    )
+    assert picture.rgb[0, 0].tolist() == [1.0, 0.0, 0.0]
+
+
+def test_floating_point_pixels_are_refused_with_a_reason():
+    assert "16 bits" in sentence(stream_of(Image.new("F", (2, 2)), "TIFF"))
+
+
+def test_pictures_of_a_folder_are_found_by_ending(tmp_path):
+    for name in ("b.PNG", "a.jpg", "notes.txt", ".hidden.png", "inner/c.webp"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    names = [path.name for path in find_pictures(tmp_path, recursive=False)]
+    assert names == ["a.jpg", "b.PNG"]
+    assert tmp_path / "inner/c.webp" in find_pictures(tmp_path, recursive=True)

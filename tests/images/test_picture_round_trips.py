@@ -1,0 +1,258 @@
+"""What is written and read again is the same picture, as far as its format can hold it."""
+
+from __future__ import annotations
+
+import io
+
+import made
+import numpy as np
+import pytest
+from PIL import Image, ImageCms
+
+from sr_cli.images import Metadata, Picture, encode, read, replaced
+
+LOSSLESS, LOSSY = ("png", "webp", "tiff", "bmp", "pnm"), ("jpeg", "avif")
+ALPHA, DEEP, GRAY = {"png", "webp", "tiff", "avif"}, {"png", "tiff", "pnm"}, {"webp", "avif"}
+EVERY = pytest.mark.parametrize("format", LOSSLESS + LOSSY)
+
+
+def again(picture: Picture, format: str, **options) -> Picture:
+    return read(io.BytesIO(encode(picture, format=format, **options)))
+
+
+def centres(pixels: np.ndarray) -> np.ndarray:
+    """The middles of the patches, away from what lossy formats do at edges."""
+    return pixels[8::16, 8::16]
+
+
+@EVERY
+@pytest.mark.parametrize("gray", [False, True])
+@pytest.mark.parametrize("depth", [8, 16])
+@pytest.mark.parametrize("alpha", [False, True])
+def test_flat_colours_and_alpha_come_back(format, gray, depth, alpha):
+    picture = made.picture(gray=gray, depth=depth, alpha=alpha)
+    found = again(picture, format)
+    kept_alpha, kept_depth = alpha and format in ALPHA, depth if format in DEEP else 8
+    expected = picture.rgb
+    if alpha and not kept_alpha:
+        expected = picture.rgb * picture.alpha[..., None] + 1 - picture.alpha[..., None]
+    # Exact but for rounding to the format's depth; lossy formats get a level, and AVIF, which
+    # stores YCbCr of limited precision, three.
+    step = (
+        0.51 / (2**kept_depth - 1) if format in LOSSLESS else {"jpeg": 1.5, "avif": 3}[format] / 255
+    )
+    assert np.abs(centres(found.rgb) - centres(expected)).max() <= step
+    assert found.metadata.bit_depth == kept_depth
+    assert found.metadata.has_alpha == kept_alpha
+    if kept_alpha:
+        assert np.abs(centres(found.alpha) - centres(picture.alpha)).max() <= 0.51 / (
+            2**kept_depth - 1
+        )
+    rare = format == "tiff" and depth == 16 and alpha
+    assert found.metadata.is_gray == (gray and format not in GRAY and not rare)
+    assert not gray or (found.rgb[..., 0] == found.rgb[..., 2]).all()
+
+
+@pytest.mark.parametrize("format", ["png", "tiff"])
+@pytest.mark.parametrize("alpha", [False, True])
+def test_noise_of_16_bits_comes_back_to_the_last_bit(format, alpha):
+    rng = np.random.default_rng(1)
+    rgb = (rng.integers(0, 65536, (37, 53, 3)) / 65535).astype(np.float32)
+    cover = (rng.integers(0, 65536, (37, 53)) / 65535).astype(np.float32) if alpha else None
+    found = again(Picture(rgb, cover, Metadata(bit_depth=16, has_alpha=alpha)), format)
+    assert (np.rint(found.rgb * 65535) == np.rint(rgb * 65535)).all()
+    assert cover is None or (found.alpha == cover).all()
+
+
+def test_rows_of_several_bands_are_joined_in_order():
+    """Writers work on bands of about a million samples; this picture has three of them."""
+    # Bytes around zero, the same in each row but for a step: best told from the row above, so
+    # that the first row of a band shows whether the last one of the band before was remembered.
+    high, low = np.random.default_rng(6).integers(-40, 41, (2, 1, 700, 3)) % 256
+    values = (high * 256 + low + np.arange(1200)[:, None, None] % 3) % 65536
+    picture = Picture((values / 65535).astype(np.float32), None, Metadata(bit_depth=16))
+    for format in ("png", "tiff", "pnm"):
+        assert (np.rint(again(picture, format).rgb * 65535) == values).all(), format
+
+
+@EVERY
+def test_metadata_come_back(format):
+    picture = made.picture(
+        exif=made.exif(), xmp=b"<x:xmpmeta/>", iptc=b"\x1c\x02\x05\0\x02hi", dpi=(300.0, 150.0)
+    )
+    found = again(picture, format, software="sr-cli 1").metadata
+    if format not in ("bmp", "pnm"):
+        tags = made.tags_of(found.exif)
+        assert tags.pop(305) == "sr-cli 1"
+        assert tags.pop(made.ORIENTATION, 1) == 1
+        expected = made.tags_of(picture.metadata.exif)
+        del expected[made.ORIENTATION]
+        assert tags == expected
+        assert found.xmp == picture.metadata.xmp
+    if format in ("jpeg", "tiff"):
+        assert found.iptc == picture.metadata.iptc
+    if format in ("jpeg", "tiff", "png", "bmp"):
+        assert found.dpi == picture.metadata.dpi
+
+
+@pytest.mark.parametrize("format", ["png", "jpeg", "webp", "tiff", "avif"])
+def test_profile_comes_back_byte_for_byte(format):
+    for profile in (made.display_p3(), made.srgb(), made.adobe_rgb()):
+        assert again(made.picture(icc_profile=profile), format).metadata.icc_profile == profile
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("format", ["png", "jpeg", "webp", "tiff", "avif"])
+def test_exif_speaks_of_the_new_picture(format, order):
+    thumbnail = b"\xff\xd8 the old picture \xff\xd9" * 20
+    picture = made.picture(exif=made.exif(1, size=(48, 32), thumbnail=thumbnail, order=order))
+    large = replaced(picture, np.zeros((64, 96, 3), np.float32))
+    data = encode(large, format=format)
+    tags = made.tags_of(read(io.BytesIO(data)).metadata.exif)
+    assert (tags[made.WIDTH], tags[made.HEIGHT]) == (96, 64)
+    assert tags[made.MODEL] == "Test Camera"
+    assert b"the old picture" not in data
+
+
+def test_exif_sizes_beyond_16_bits_are_widened():
+    from sr_cli.images import exif
+
+    block = exif.edited(made.exif(), width=70_000, height=80_000)
+    tags = made.tags_of(block)
+    assert (tags[made.WIDTH], tags[made.HEIGHT]) == (70_000, 80_000)
+
+
+@pytest.mark.parametrize("software", ["x", "abc", "sr-cli 0.1.0"])
+def test_software_is_named_where_there_was_no_exif(software):
+    for format in ("png", "jpeg", "webp", "tiff", "avif"):
+        block = again(made.picture(), format, software=software).metadata.exif
+        assert made.tags_of(block)[305] == software
+
+
+def saved(
+    pixels: np.ndarray, profile: bytes, mode: str = "RGB", format: str = "TIFF"
+) -> io.BytesIO:
+    stream = io.BytesIO()
+    Image.fromarray(pixels, mode).save(stream, format, icc_profile=profile)
+    stream.seek(0)
+    return stream
+
+
+@pytest.mark.parametrize("profile", [made.display_p3(), made.adobe_rgb()])
+def test_all_colours_of_a_wide_profile_come_back(profile):
+    """Also those that sRGB does not have: pure Display P3 red, green, cyan."""
+    steps = np.array([0, 1, 40, 128, 200, 255], dtype=np.uint8)
+    colours = np.stack(np.meshgrid(steps, steps, steps), axis=-1).reshape(12, 18, 3)
+    picture = read(saved(colours, profile))
+    assert picture.rgb.min() >= 0.0 and picture.rgb.max() <= 1.0
+    back = Image.open(io.BytesIO(encode(picture, format="png")))
+    assert back.info["icc_profile"] == profile
+    assert np.abs(np.asarray(back).astype(int) - colours).max() <= 1
+
+
+def test_colours_of_a_wide_profile_are_converted_as_littlecms_does():
+    """In the gamut of both, and away from black, where 8-bit tables are coarse."""
+    rng = np.random.default_rng(2)
+    colours = rng.integers(90, 170, (8, 8, 3)).astype(np.uint8)
+    for profile in (made.display_p3(), made.adobe_rgb()):
+        own = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        target = ImageCms.createProfile("sRGB")
+        theirs = ImageCms.profileToProfile(Image.fromarray(colours), own, target, outputMode="RGB")
+        ours = read(saved(colours, profile)).rgb * 255
+        assert np.abs(ours - np.asarray(theirs)).max() <= 1.0
+        assert np.abs(ours - colours).max() > 3.0  # there was something to convert
+
+
+def test_enlarged_wide_colours_stay_wide():
+    red = np.zeros((8, 8, 3), np.uint8)
+    red[..., 0] = 255
+    small = read(saved(red, made.display_p3()))
+    large = replaced(small, np.repeat(np.repeat(small.rgb, 4, axis=0), 4, axis=1))
+    back = np.asarray(Image.open(io.BytesIO(encode(large, format="png"))))
+    assert back.shape == (32, 32, 3)
+    assert np.abs(back.astype(int) - red[0, 0]).max() <= 1
+
+
+def test_srgb_is_kept_bit_for_bit_under_its_own_profile():
+    colours = np.random.default_rng(3).integers(0, 256, (16, 16, 3)).astype(np.uint8)
+    picture = read(saved(colours, made.srgb()))
+    assert (np.rint(picture.rgb * 255) == colours).all()
+
+
+def test_colours_asked_for_in_srgb_say_so():
+    picture = read(saved(np.full((4, 4, 3), 120, np.uint8), made.display_p3()))
+    found = again(picture, "png", color="srgb")
+    assert ImageCms.getProfileDescription(
+        ImageCms.ImageCmsProfile(io.BytesIO(found.metadata.icc_profile))
+    ).startswith("sRGB")
+    assert np.abs(found.rgb - picture.rgb).max() <= 0.51 / 255
+
+
+def test_formats_without_profiles_get_srgb():
+    picture = read(saved(np.full((4, 4, 3), (200, 60, 60), np.uint8), made.display_p3()))
+    for format in ("bmp", "pnm"):
+        assert np.abs(again(picture, format).rgb - picture.rgb).max() <= 0.51 / 255
+
+
+def test_the_same_picture_gives_the_same_bytes():
+    picture = made.picture(icc_profile=made.display_p3())
+    assert encode(picture, format="png", color="srgb") == encode(
+        picture, format="png", color="srgb"
+    )
+
+
+def test_gray_profile_is_converted_and_comes_back():
+    ramp = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    picture = read(saved(ramp, made.gray_gamma(1.8), "L"))
+    expected = 255 * (128 / 255) ** 1.8 / 255  # light of the middle step
+    middle = picture.rgb[8, 0, 0]
+    assert abs(((middle + 0.055) / 1.055) ** 2.4 - expected) < 1e-3
+    back = Image.open(io.BytesIO(encode(picture, format="png")))
+    assert back.mode == "L" and back.info["icc_profile"] == made.gray_gamma(1.8)
+    assert np.abs(np.asarray(back).astype(int) - ramp).max() <= 1
+
+
+def test_gray_profile_does_not_end_up_beside_colours():
+    picture = read(saved(np.full((4, 4), 100, np.uint8), made.gray_gamma(1.8), "L"))
+    found = again(picture, "webp")
+    assert found.metadata.icc_profile[16:20] == b"RGB "
+    assert np.abs(found.rgb - picture.rgb).max() <= 0.51 / 255
+
+
+@pytest.mark.parametrize("format", ["JPEG", "TIFF"])
+@pytest.mark.parametrize("profile", [None, made.ink()])
+def test_inks_come_back_as_inks_of_the_same_colours(format, profile):
+    colours = [(20, 60, 90, 0), (80, 20, 40, 0), (30, 30, 30, 0), (10, 90, 50, 0)]
+    inks = np.repeat(np.repeat(np.array(colours, np.uint8).reshape(2, 2, 4), 8, axis=0), 8, axis=1)
+    options = {} if profile is None else {"icc_profile": profile}
+    stream = io.BytesIO()
+    Image.fromarray(inks, "CMYK").save(stream, format, quality=100, **options)
+    picture = read(stream_at_start(stream))
+    assert picture.metadata.color_model == "cmyk"
+    found = again(picture, format.lower(), quality=100)
+    assert found.metadata.mode == "CMYK"
+    assert found.metadata.icc_profile == profile
+    # Two JPEGs, or two passes through 8-bit tables, are worth some levels.
+    assert np.abs(found.rgb - picture.rgb)[4::8, 4::8].max() <= 5 / 255
+
+
+def stream_at_start(stream: io.BytesIO) -> io.BytesIO:
+    stream.seek(0)
+    return stream
+
+
+def test_inks_become_srgb_where_the_format_has_none():
+    inks = np.full((8, 8, 4), (20, 60, 90, 10), np.uint8)
+    picture = read(saved(inks, made.ink(), "CMYK"))
+    found = again(picture, "png")
+    assert found.metadata.color_model == "rgb"
+    assert found.metadata.icc_profile is not None
+    assert np.abs(found.rgb - picture.rgb).max() <= 0.51 / 255
+
+
+def test_opaque_alpha_costs_nothing_and_is_written_back():
+    stream = io.BytesIO()
+    Image.new("RGBA", (5, 4), (1, 2, 3, 255)).save(stream, "PNG")
+    picture = read(stream_at_start(stream))
+    assert picture.alpha is None
+    assert Image.open(io.BytesIO(encode(picture, format="png"))).mode == "RGBA"

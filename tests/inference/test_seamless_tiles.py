@@ -1,0 +1,114 @@
+"""A tiled picture equals the whole one."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from sr_cli.inference.engine import Engine
+from sr_cli.inference.resampling import enlarge_plane
+from sr_cli.inference.tiles import count, windows
+from sr_cli.networks.dan import DAN
+from tests.conftest import scene
+
+CPU = torch.device("cpu")
+
+
+def network(block: str = "edsr", estimator: str = "small", scale: int = 4) -> DAN:
+    """Random weights, large enough that every part shows in the output."""
+    torch.manual_seed(1)
+    # Seven blocks leave a last segment of three, and the published depth of the Estimator.
+    made = DAN(scale, 42, 8, 7, 3, block, estimator)  # type: ignore[arg-type]
+    with torch.no_grad():
+        for parameter in made.parameters():
+            parameter *= 1.3
+    return made.eval()
+
+
+def whole(net: DAN, rgb: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    with torch.inference_mode():
+        sr, vector = net(torch.from_numpy(rgb).permute(2, 0, 1).unsqueeze(0))
+    return sr[0].clamp(0, 1).permute(1, 2, 0).numpy(), vector[0].numpy()
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    height=st.integers(1, 150),
+    width=st.integers(1, 150),
+    tile=st.sampled_from([0, 8, 32, 40, 64, 512]),
+    seed=st.integers(0, 99),
+)
+def test_picture_and_estimate_equal_the_full_frames(
+    height: int, width: int, tile: int, seed: int
+) -> None:
+    net = network()
+    rgb = np.random.default_rng(seed).random((height, width, 3), np.float32)
+    picture, vector = whole(net, rgb)
+    result = Engine(net, CPU).upscale(rgb, tile)
+    assert np.abs(result.rgb - picture).max() < 1e-4
+    assert np.abs(result.vector - vector).max() < 1e-5
+
+
+@pytest.mark.parametrize(
+    ("block", "estimator", "scale"),
+    [("rrdb", "large", 4), ("edsr", "large", 2), ("edsr", "small", 3)],
+)
+def test_every_kind_of_dan_is_seamless(block: str, estimator: str, scale: int) -> None:
+    net = network(block, estimator, scale)
+    rgb = scene(101, 130).astype(np.float32) / 255
+    picture, vector = whole(net, rgb)
+    result = Engine(net, CPU).upscale(rgb, 48)
+    assert result.tiles == 9
+    assert np.abs(result.rgb - picture).max() < 1e-4
+    assert np.abs(result.vector - vector).max() < 1e-5
+
+
+def test_a_shorter_halo_would_show() -> None:
+    """The check above can fail: with no halo for the Restorer the seams are visible."""
+    net = network()
+    rgb = scene(96, 96).astype(np.float32) / 255
+    picture, _ = whole(net, rgb)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sr_cli.inference.engine.BLOCK_HALO", {"edsr": 0, "rrdb": 0})
+        result = Engine(net, CPU).upscale(rgb, 32)
+    assert np.abs(result.rgb - picture).max() > 1e-3
+
+
+def test_the_estimate_alone_equals_the_one_beside_the_picture() -> None:
+    engine = Engine(network(), CPU)
+    rgb = scene(70, 90).astype(np.float32) / 255
+    assert np.allclose(engine.estimate(rgb, 32), engine.upscale(rgb, 64).vector, atol=1e-5)
+
+
+def test_progress_counts_up_to_the_end() -> None:
+    seen: list[tuple[int, int]] = []
+    rgb = scene(70, 90).astype(np.float32) / 255
+    Engine(network(), CPU).upscale(rgb, 32, lambda done, total: seen.append((done, total)))
+    assert [done for done, _ in seen] == list(range(1, len(seen) + 1))
+    assert seen[-1][0] == seen[-1][1]
+
+
+def test_windows_cover_every_pixel_once() -> None:
+    covered = np.zeros((37, 50), int)
+    number = 0
+    for window in windows(37, 50, 16, 8):
+        covered[window.tile] += 1
+        number += 1
+        rows, columns = window.inner()
+        assert rows.stop - rows.start == window.bottom - window.top
+        assert columns.stop - columns.start == window.right - window.left
+    assert (covered == 1).all()
+    assert number == count(37, 50, 16)
+
+
+def test_a_plane_is_enlarged_without_new_extremes() -> None:
+    plane = np.zeros((9, 7), np.float32)
+    plane[3:6, 2:5] = 1
+    large = enlarge_plane(plane, 4)
+    assert large.shape == (36, 28)
+    assert large.min() == 0 and large.max() == 1
+    assert large[16:20, 12:16].min() > 0.95

@@ -1,0 +1,108 @@
+"""Calibrating the degradation tail of a trained network on large pictures.
+
+Trained on small crops, where the picture's edge fills much of what the Estimator averages, its
+numbers are biased on whole pictures.  Their order is right, so a scale and an offset for every
+number, fitted by least squares on training pictures where the number applies, mend that.  Both fold
+into the last linear layer; the picture does not change, as the Restorer never sees the vector.
+
+    python -m training.calibrate RUN/ema.safetensors --recipe dan-real-x4-cpu --data photos/
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from sr_cli.degradation.layout import Layout
+from sr_cli.degradation.two_stage import TwoStageModel
+from sr_cli.networks.dan import DAN
+from training.corpus import Corpus, read_corpus
+from training.recipe import load_recipe
+
+SEED = 40_000
+
+
+def calibrate(network: DAN, layout: Layout, estimate: Tensor, truth: Tensor) -> None:
+    """Fold the best scale and offset of every number into the degradation tail, in place.
+
+    Args:
+        network: What made the estimates.
+        layout: What the numbers are.
+        estimate: ``(N, D)`` of large pictures that are not used for measuring.
+        truth: ``(N, D)`` as drawn.
+    """
+    applicable = torch.tensor([layout.applicable(row) for row in truth.tolist()])
+    tail = network.degradation_tail
+    assert tail.bias is not None
+    with torch.no_grad():
+        for p in layout.parameters:
+            chosen = applicable[:, p.index]
+            scale, offset = line(estimate[chosen, p.index], truth[chosen, p.index])
+            tail.weight[p.index] *= scale
+            tail.bias[p.index] = tail.bias[p.index] * scale + offset
+
+
+def line(estimate: Tensor, truth: Tensor) -> tuple[float, float]:
+    """Scale and offset of the least-squares line; never a falling one, which would be chance."""
+    if len(truth) < 8:
+        return 1.0, 0.0
+    a, b = estimate.double(), truth.double()
+    spread = (a - a.mean()).square().sum()
+    scale = float(((a - a.mean()) * (b - b.mean())).sum() / spread) if spread > 0 else 0.0
+    scale = max(scale, 0.0)
+    return scale, float(b.mean() - scale * a.mean())
+
+
+@torch.no_grad()
+def estimates(
+    network: DAN, model: TwoStageModel, corpus: Corpus, crop: int, repeats: int
+) -> tuple[Tensor, Tensor]:
+    """Estimates and truths ``(N, D)`` of centre crops of a corpus, degraded with fixed seeds."""
+    found: list[Tensor] = []
+    truths: list[Tensor] = []
+    for number, picture in enumerate(corpus.pictures):
+        height, width = (min(crop, side // model.scale * model.scale) for side in picture.shape[:2])
+        top, left = (picture.shape[0] - height) // 2, (picture.shape[1] - width) // 2
+        centre = torch.from_numpy(picture[top : top + height, left : left + width].copy())
+        hr = centre.permute(2, 0, 1).unsqueeze(0).float() / 255
+        for repeat in range(repeats):
+            generator = torch.Generator().manual_seed(SEED + 1000 * number + repeat)
+            drawn = model.sample(1, generator)
+            lr = model.apply(hr, drawn, generator)
+            with torch.autocast("cpu", torch.bfloat16):
+                _, vector = network(lr.contiguous(memory_format=torch.channels_last))
+            found.append(vector.float())
+            truths.append(drawn.vector())
+    return torch.cat(found), torch.cat(truths)
+
+
+def main() -> None:
+    """The command line of this module."""
+    parser = argparse.ArgumentParser(prog="python -m training.calibrate", description=__doc__)
+    parser.add_argument("weights", type=Path, help="a run's ema.safetensors; rewritten")
+    parser.add_argument("--recipe", required=True)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--crop", type=int, default=768, help="side of the high-resolution crops")
+    parser.add_argument("--repeats", type=int, default=2)
+    options = parser.parse_args()
+    recipe = load_recipe(options.recipe)
+    network = DAN(**asdict(recipe.network), iterations=recipe.phase[-1].iterations)
+    network.load_state_dict(load_file(options.weights))
+    network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model = TwoStageModel(recipe.network.scale, recipe.data.preset)
+    corpus = read_corpus([options.data], 256)
+    estimate, truth = estimates(network, model, corpus, options.crop, options.repeats)
+    calibrate(network, model.layout, estimate, truth)
+    state = {key: value.contiguous() for key, value in network.state_dict().items()}
+    save_file(state, options.weights)
+    sys.stdout.write(f"calibrated on {len(truth)} degraded pictures\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,84 @@
+"""A pool of training pairs, so that one batch mixes many degradations."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """A batch of training pairs."""
+
+    lr: Tensor
+    """``(N, 3, h, w)`` uint8: degraded pictures lie on 8-bit levels anyway."""
+    hr: Tensor
+    """``(N, 3, H, W)`` uint8."""
+    vector: Tensor
+    """``(N, D)`` normalised degradation vectors, float32."""
+
+    def __getitem__(self, index: Tensor) -> Pairs:
+        return Pairs(self.lr[index], self.hr[index], self.vector[index])
+
+    def __len__(self) -> int:
+        return len(self.vector)
+
+
+class Pool:
+    """Keeps pairs and gives random ones out.
+
+    Resize factors are drawn once a batch, so a batch as it comes is too uniform to learn from;
+    RealDAN mixes the last 256 pairs.  Every pair is given out ``reuse`` times on average, for
+    machines on which degrading costs more than learning.
+    """
+
+    def __init__(
+        self,
+        make: Callable[[], Pairs],
+        size: int,
+        batch: int,
+        reuse: int,
+        generator: torch.Generator,
+    ) -> None:
+        self.make = make
+        self.size = max(size, batch)
+        self.batch = batch
+        self.reuse = reuse
+        self.generator = generator
+        self.pairs: Pairs | None = None
+        self.given = 0
+
+    def next(self) -> Pairs:
+        """A batch of ``batch`` pairs, no pair twice."""
+        if self.pairs is None:
+            self._fill()
+        elif self.given % self.reuse == 0:
+            self._replace(self.make())
+        self.given += 1
+        assert self.pairs is not None
+        index = torch.randperm(self.size, generator=self.generator)[: self.batch]
+        return self.pairs[index.to(self.pairs.lr.device)]
+
+    def _fill(self) -> None:
+        made: list[Pairs] = []
+        while sum(len(p) for p in made) < self.size:
+            made.append(self.make())
+        self.pairs = Pairs(
+            torch.cat([p.lr for p in made])[: self.size],
+            torch.cat([p.hr for p in made])[: self.size],
+            torch.cat([p.vector for p in made])[: self.size],
+        )
+
+    def _replace(self, new: Pairs) -> None:
+        assert self.pairs is not None
+        index = torch.randperm(self.size, generator=self.generator)[: len(new)]
+        index = index.to(self.pairs.lr.device)
+        for kept, fresh in (
+            (self.pairs.lr, new.lr),
+            (self.pairs.hr, new.hr),
+            (self.pairs.vector, new.vector),
+        ):
+            kept[index] = fresh[: len(index)]
