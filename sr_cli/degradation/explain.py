@@ -130,7 +130,8 @@ def explain(
                 if key in by_name and _shown(by_name[key], applicable, skill)
             )
             if findings:
-                steps.append(Step(stage, name, findings))
+                shown = "Low-pass" if (stage, name) == ("final", "Blur") else name
+                steps.append(Step(stage, shown, findings))
     return tuple(steps)
 
 

@@ -1,0 +1,62 @@
+"""What a killed run leaves is removed by the next one; what a living one writes is not."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import made
+import pytest
+
+from sr_cli.images import is_whole, sweep, write
+from sr_cli.images.temporary import replacing
+
+DIE = """
+import os, signal, sys
+from pathlib import Path
+from sr_cli.images.temporary import replacing
+with replacing(Path(sys.argv[1])) as stream:
+    stream.write(b"half")
+    stream.flush()
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+def test_what_a_killed_process_leaves_is_swept_away(tmp_path):
+    path = tmp_path / "a.png"
+    write(made.picture(), path)
+    subprocess.run([sys.executable, "-c", DIE, str(path)], check=False)
+    assert len(list(tmp_path.iterdir())) == 2
+    sweep(tmp_path)
+    assert [each.name for each in tmp_path.iterdir()] == ["a.png"]
+    assert is_whole(path)
+
+
+def test_what_is_being_written_is_left_alone(tmp_path):
+    with replacing(tmp_path / "a.png") as stream:
+        stream.write(b"first half, ")
+        sweep(tmp_path)
+        stream.write(b"second half")
+    assert (tmp_path / "a.png").read_bytes() == b"first half, second half"
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_only_our_own_files_are_swept_away(tmp_path):
+    names = {"a.partial", ".hidden.partial", ".sr-cli-notes", "sr-cli-0.partial"}
+    for name in names:
+        (tmp_path / name).touch()
+    sweep(tmp_path)
+    sweep(tmp_path / "none")
+    assert {each.name for each in tmp_path.iterdir()} == names
+
+
+def test_files_that_are_whole_and_not(tmp_path):
+    path = tmp_path / "a.png"
+    write(made.picture(), path)
+    assert is_whole(path)
+    path.write_bytes(path.read_bytes()[:-40])
+    assert not is_whole(path)
+    path.write_bytes(b"")
+    assert not is_whole(path) and not is_whole(tmp_path) and not is_whole(tmp_path / "none")
