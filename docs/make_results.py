@@ -105,7 +105,7 @@ number compared with the truth where it applies. A correlation under 0.3 is no s
 is shown as "not known", never as a figure. `error` is the mean absolute error in the number's unit.
 
 ```
-sr-cli evaluate --data val --protocol real --repeats 16 --seed 1000 --estimate-only --json
+sr-cli evaluate --data val --protocol real --repeats 8 --seed 1000 --estimate-only --json
 ```
 """
 

@@ -25,6 +25,7 @@ def run_session(
     *,
     half: bool,
     resume: bool,
+    weights: Path | None = None,
     time_budget: float = math.inf,
     tell: Callable[[str], None],
     bar: Callable[[float, float], None],
@@ -39,6 +40,7 @@ def run_session(
         device: To train on.
         half: Whether to compute in bfloat16 where that is safe.
         resume: Go on from the folder's state.
+        weights: A safetensors file to start from instead of fresh weights.
         time_budget: Seconds.
         tell: Takes lines for people.
         bar: Takes steps done and in all.
@@ -56,7 +58,7 @@ def run_session(
     )
     if (out / "state.pt").exists() and not resume:
         raise TrainingError(f"{out} holds a run already. Add --resume to go on, or choose --out.")
-    trainer = Trainer(recipe, corpus, held_out, out, device, half=half)
+    trainer = Trainer(recipe, corpus, held_out, out, device, half=half, weights=weights)
     if resume:
         found = trainer.resume()
         tell(f"resumed at step {trainer.step}" if found else f"nothing to resume in {out}")

@@ -16,7 +16,8 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from safetensors.torch import save_file
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
@@ -68,6 +69,15 @@ def build_network(recipe: Recipe) -> DAN:
     return network
 
 
+def _start_from(network: DAN, path: Path) -> None:
+    """Load the weights of an earlier run in place of fresh ones."""
+    try:
+        network.load_state_dict(load_file(path))
+    except (OSError, SafetensorError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        raise TrainingError(f"Cannot start from {path}: {reason}") from None
+
+
 @torch.no_grad()
 def _initialise(network: DAN, start: Start) -> None:
     weight = network.image_head.weight
@@ -114,6 +124,7 @@ class Trainer:
         device: torch.device,
         *,
         half: bool,
+        weights: Path | None = None,
     ) -> None:
         self.recipe = recipe
         self.out = out
@@ -143,7 +154,10 @@ class Trainer:
         self.gradient_norm = torch.zeros((), device=device)
         self.stopping = False
         """Set it (from a signal handler, say) to stop behind the step that is under way."""
-        self.network = channels_last(build_network(recipe).to(device))
+        network = build_network(recipe)
+        if weights is not None:
+            _start_from(network, weights)
+        self.network = channels_last(network.to(device))
         self.ema = _averaged(self.network, recipe.optimiser.ema)
         self._begin_phase()
 

@@ -17,7 +17,7 @@ Model = Annotated[
     typer.Option(
         "--model",
         "-m",
-        help="Name from `sr-cli models list`, a weights file, or hf:owner/repo/file[@revision].",
+        help="Name from `sr-cli models list`, a weights file, or hf:owner/repo/file\\[@revision].",
     ),
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]

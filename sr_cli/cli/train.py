@@ -27,6 +27,12 @@ def train(
         Path | None, typer.Option(help="Folder of the run; runs/RECIPE if not given.")
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where the run stopped.")] = False,
+    weights: Annotated[
+        Path | None,
+        typer.Option(
+            help="Start from these weights (.safetensors, float32) instead of fresh ones."
+        ),
+    ] = None,
     time_budget: Annotated[
         str | None, typer.Option(help="Stop cleanly after 90s, 9m or 1.5h; --resume goes on.")
     ] = None,
@@ -72,6 +78,7 @@ def train(
             place,
             half=half,
             resume=resume,
+            weights=weights,
             time_budget=budget,
             tell=console.note,
             bar=bar,

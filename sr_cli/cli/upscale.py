@@ -46,6 +46,8 @@ class _Job:
     skip_existing: bool
     overwrite: bool
     as_json: bool
+    piped: bool
+    """Whether standard output is a picture, so that everything told goes to standard error."""
 
 
 def upscale(
@@ -103,13 +105,13 @@ def upscale(
 ) -> None:
     """Enlarge pictures. Without -o the result lies beside its input as NAME_x4.png.
 
-    Lossless pictures of other kinds keep theirs: scan.tif becomes scan_x4.tif. Where two results
-    would have one name, as those of a.jpg and a.png, they are a_jpg_x4.png and a_png_x4.png.
-    Results that lie among the inputs are not enlarged again. Tiles are seamless: the result does
-    not depend on --tile.
+    Lossless pictures of other kinds keep theirs: scan.tif becomes scan_x4.tif.
+    Together, a.jpg and a.png become a_jpg_x4.png and a_png_x4.png.
+    Results that lie among the inputs are not enlarged again.
+    Tiles are seamless: the result does not depend on --tile.
 
-    - as input: if it begins like a picture it is one, and without -o its result goes to standard
-    output; else it is a list of names, one a line (or ended by zero bytes).
+    - as input is a picture on standard input, and its result goes to standard
+    output if there is no -o; or it is a list of names, one a line.
 
     Example: sr-cli upscale photo.jpg holidays/ -o large/
 
@@ -122,7 +124,9 @@ def upscale(
         raise typer.BadParameter("an empty --suffix needs -o, since results are new files")
     _check_format(format)
     sources = find_sources(inputs, recursive=recursive)
-    _check_standard_output(sources, out, as_json=as_json)
+    piped = out == STANDARD or (out is None and any(source.data for source in sources))
+    if piped:
+        _check_standard_output(sources, out, as_json=as_json)
     chosen = options.choose_device(device)
     from sr_cli.inference.engine import Engine
     from sr_cli.zoo.loading import load
@@ -131,7 +135,7 @@ def upscale(
     engine = Engine(loaded.network, chosen, options.precision_of(precision))
     job = _Job(
         *(loaded, engine, side, format, quality, color, max_pixels),
-        *(skip_existing, overwrite, as_json),
+        *(skip_existing, overwrite, as_json, piped),
     )
     pairs = _pairs(job, sources, out, f"_x{loaded.scale}" if suffix is None else suffix)
     tally = batch.run(pairs, lambda source, target: _work(job, source, target), as_json=as_json)
@@ -148,9 +152,6 @@ def _check_format(format: str | None) -> None:
 
 def _check_standard_output(sources: list[Source], out: Path | None, *, as_json: bool) -> None:
     """Standard output has room for one picture, and then for nothing else."""
-    piped = out == STANDARD or (out is None and any(source.data for source in sources))
-    if not piped:
-        return
     if out == STANDARD and len(sources) > 1:
         raise typer.BadParameter(f"-o - takes one picture, and there are {len(sources)}")
     if as_json:
@@ -306,8 +307,7 @@ def _print(
     from sr_cli.degradation.explain import explain
 
     steps = explain(job.model.layout, vector, job.model.estimate)
-    piped = target == STANDARD
-    place = console.err if piped else console.out
-    name = "standard output" if piped else console.shown_path(target)
+    place = console.err if job.piped else console.out
+    name = "standard output" if target == STANDARD else console.shown_path(target)
     place.print(degradation_table(f"{source.path}: what had happened to it", steps))
     place.print(f"{name}  {large.width}x{large.height}  {seconds:.1f} s", markup=False)

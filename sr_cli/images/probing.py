@@ -47,10 +47,15 @@ def result_format(source: Path | BinaryIO, scale: int) -> str:
 
 
 def is_whole(path: Path) -> bool:
-    """Whether a picture can be decoded to its last row, however large it is."""
+    """Whether a picture can be decoded to its last row, however large it is.
+
+    Only one that claims more than its bytes can hold is taken for broken unseen, see `read`.
+    """
     try:
         with path.open("rb") as stream, quiet(sys.maxsize):
-            reading.opened(stream).load()
+            image = reading.opened(stream)
+            reading.check_header(image, sys.maxsize, path.stat().st_size)
+            image.load()
     except Exception:  # as many kinds as there are decoders; see `reading.read`
         return False
     return True

@@ -1,7 +1,8 @@
-"""Pillow without its warnings and with our limit of size."""
+"""Pillow without warnings, its own and its libraries', and with our limit of size."""
 
 from __future__ import annotations
 
+import os
 import threading
 import warnings
 from collections.abc import Iterator
@@ -14,16 +15,16 @@ _one_at_a_time = threading.Lock()
 
 @contextmanager
 def quiet(max_pixels: int | None = None) -> Iterator[None]:
-    """Keeps Pillow's warnings from the terminal and sets its limit of size for a while.
+    """Keeps warnings from the terminal and sets Pillow's limit of size for a while.
 
-    One thread at a time, since warning filters and Pillow's limit belong to the whole process, and
-    two that overlap would leave them changed. Both are as they were afterwards.
+    One thread at a time, since warning filters, the limit and standard error belong to the whole
+    process, and two that overlap would leave them changed. All are as they were afterwards.
 
     Args:
         max_pixels: Limit on pixels; None for Pillow's own. Decoders that ask for themselves refuse
             twice as many, and all are asked before they decode.
     """
-    with _one_at_a_time, warnings.catch_warnings():
+    with _one_at_a_time, warnings.catch_warnings(), _muted():
         warnings.simplefilter("ignore")
         before = Image.MAX_IMAGE_PIXELS
         try:
@@ -32,3 +33,21 @@ def quiet(max_pixels: int | None = None) -> Iterator[None]:
             yield
         finally:
             Image.MAX_IMAGE_PIXELS = before
+
+
+@contextmanager
+def _muted() -> Iterator[None]:
+    """Standard error to nowhere, since libtiff writes there past Python."""
+    try:
+        kept = os.dup(2)
+    except OSError:  # there is none
+        yield
+        return
+    try:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, 2)
+        os.close(nowhere)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)

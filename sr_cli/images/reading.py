@@ -98,7 +98,7 @@ def _bytes_of(source: Path | BinaryIO) -> bytes:
 
 def _decoded(data: bytes, suffix: str, max_pixels: int) -> Picture:
     image = opened(io.BytesIO(data))
-    _check_size(*image.size, max_pixels, len(data))
+    check_header(image, max_pixels, len(data))
     source_format = FORMATS[image.format or ""]
     described = _tiff_exif(image) if image.format == "TIFF" else None
     pixels = _pixels(image, data)
@@ -168,7 +168,18 @@ def _not_a_picture(head: bytes) -> str:
     return f"this is not a picture in {known}"
 
 
-def _check_size(width: int, height: int, max_pixels: int, length: int) -> None:
+def check_header(image: ImageFile.ImageFile, max_pixels: int, length: int) -> None:
+    """Refuses a picture for what its header claims, before it is decoded.
+
+    Args:
+        image: From `opened`.
+        max_pixels: Most pixels that are wanted.
+        length: Bytes of the file.
+
+    Raises:
+        PictureError: It has no pixels, too many, or more than can be true.
+    """
+    width, height = image.size
     if width < 1 or height < 1:
         raise PictureError(f"the picture has no pixels: it is {width} x {height}")
     if width * height > max_pixels:
@@ -179,6 +190,14 @@ def _check_size(width: int, height: int, max_pixels: int, length: int) -> None:
             f"the picture is damaged: it says that it is {width} x {height}, more than its "
             f"{length:,} bytes can hold"
         )
+    # Pillow leaves blank what no part of the file is said to hold. A film's canvas may be so.
+    parts = [tile.extents for tile in image.tile if tile.extents is not None]
+    if parts and image.format != "GIF":
+        reach = max(part[2] for part in parts), max(part[3] for part in parts)
+        turned = image.format == "TIFF" and image.getexif().get(exif.ORIENTATION, 1) >= 5
+        across, down = reversed(reach) if turned else reach  # the size is that of the upright one
+        if across < width or down < height:
+            raise PictureError(_DAMAGED)
 
 
 def _too_large(max_pixels: int) -> str:

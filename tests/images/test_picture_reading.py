@@ -221,6 +221,22 @@ def test_absurd_sizes_are_refused_before_they_are_decoded():
     assert "200,000,000" in text and "--max-pixels" in text
 
 
+def test_a_few_bytes_that_claim_gigabytes_are_refused():
+    """A film whose canvas is vast and whose frame is not would decode, into a blank of 2 GB."""
+    text = sentence(io.BytesIO(png(14_000, 14_000, 8, 2, b"")))
+    assert "14000 x 14000, more than its 65 bytes can hold" in text
+    blank = stream_of(Image.new("L", (5000, 5000)), "WEBP", lossless=True)  # the largest blank
+    assert read(blank).width == 5000
+
+
+def test_a_tiff_whose_rows_are_not_all_in_the_file_is_damaged():
+    """Pillow alone would leave the others black."""
+    data = bytearray(stream_of(Image.new("RGB", (8, 8), "white"), "TIFF").getvalue())
+    at = data.index(struct.pack("<HHI", 257, 4, 1))
+    struct.pack_into("<I", data, at + 8, 800)
+    assert sentence(io.BytesIO(data)) == "the picture is damaged or cut short"
+
+
 def test_the_limit_is_named_with_the_way_to_raise_it():
     data = encode(made.picture(), format="png")
     text = sentence(io.BytesIO(data), max_pixels=1000)

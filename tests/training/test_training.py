@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import save_file
 
 from sr_cli.degradation.two_stage import TwoStageModel
 from sr_cli.networks.dan import DAN
@@ -142,6 +143,22 @@ def test_a_longer_stable_part_is_resumed_from_before_the_decay(
     longer = trainer(out, load_recipe(str(path), ["phase.2.steps=8"]))
     assert longer.resume()
     assert longer.step == 15 and not longer.decaying
+
+
+def test_a_run_can_start_from_the_weights_of_another(
+    small: Recipe, photographs: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "start.safetensors"
+    source = DAN(features=8, blocks=2, iterations=1)
+    save_file(source.state_dict(), path)
+    corpus = read_corpus([photographs], 128)
+    run = Trainer(small, corpus, None, tmp_path / "run", CPU, half=False, weights=path)
+    for network in (run.network, run.average):
+        weight = network.state_dict()["restorer.fusion.weight"]
+        assert torch.equal(weight, source.restorer.fusion.weight)
+    path.write_bytes(b"nonsense")
+    with pytest.raises(TrainingError, match="Cannot start from"):
+        Trainer(small, corpus, None, tmp_path / "run", CPU, half=False, weights=path)
 
 
 def test_a_time_budget_stops_cleanly(trainer: Callable[[Path], Trainer], tmp_path: Path) -> None:

@@ -1,0 +1,391 @@
+"""Batches: what goes in, what comes out and under which names, and how failures are told."""
+
+from __future__ import annotations
+
+import errno
+import io
+import json
+import os
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from sr_cli.inference.engine import Engine
+from tests.batches.conftest import Upscale, draw, names
+
+Send = Callable[[bytes], None]
+linux = pytest.mark.skipif(sys.platform != "linux", reason="names and devices of Linux")
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_a_folder_keeps_its_tree(upscale: Upscale, here: Path) -> None:
+    draw(here / "in" / "a.png")
+    draw(here / "in" / "deep" / "er" / "b.png")
+    assert upscale("in", "-o", "flat").status == 0
+    assert names(here / "flat") == ["a_x4.png"]
+    assert upscale("in", "-o", "out", "--recursive").status == 0
+    assert names(here / "out") == ["a_x4.png", "deep/er/b_x4.png"]
+
+
+def test_a_pattern_keeps_the_tree_below_its_fixed_part(upscale: Upscale, here: Path) -> None:
+    for name in ("in/a.png", "in/x/b.png", "in/x/b.jpg"):
+        draw(here / name)
+    assert upscale("in/**/*.png", "-o", "out").status == 0
+    assert names(here / "out") == ["a_x4.png", "x/b_x4.png"]
+
+
+@pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\0"])
+def test_a_list_of_names_on_standard_input(
+    upscale: Upscale, here: Path, send: Send, end: bytes
+) -> None:
+    listed = ["a b.png", "Ünï/写真.png", "[1].png"]
+    for name in listed:
+        draw(here / name)
+    draw(here / "1.png")  # what "[1].png" would match as a pattern
+    send(end.join(os.fsencode(name) for name in listed) + end)
+    assert upscale("-", "-o", "out").status == 0
+    assert names(here / "out") == ["[1]_x4.png", "a b_x4.png", "写真_x4.png"]
+
+
+def test_a_picture_on_standard_input_goes_to_standard_output(
+    upscale: Upscale, here: Path, send: Send, standard_output: Callable[[], io.BytesIO]
+) -> None:
+    send(draw(here / "a.png").read_bytes())
+    written = standard_output()
+    outcome = upscale("-")
+    assert outcome.status == 0
+    assert Image.open(io.BytesIO(written.getvalue())).size == (36, 28)
+    assert written.getvalue().endswith(b"IEND\xaeB`\x82")
+    assert "36x28" in outcome.err  # what is told otherwise goes to standard error
+    assert names(here) == ["a.png"]
+    send((here / "a.png").read_bytes())
+    written = standard_output()
+    assert upscale("a.png", "-").status == 0  # among others it is still alone there
+    assert written.getvalue().startswith(b"\x89PNG") and written.getvalue().count(b"IEND") == 1
+    assert names(here) == ["a.png", "a_x4.png"]
+
+
+def test_standard_input_and_output_with_files_at_the_other_end(
+    upscale: Upscale, here: Path, send: Send, standard_output: Callable[[], io.BytesIO]
+) -> None:
+    data = draw(here / "a.tif").read_bytes()
+    send(data)
+    assert upscale("-", "-o", "out/large.jpg").status == 0
+    send(data)
+    assert upscale("-", "-o", "out").status == 0
+    assert names(here / "out") == ["large.jpg", "stdin_x4.tif"]
+    written = standard_output()
+    assert upscale("a.tif", "-o", "-").status == 0
+    assert Image.open(io.BytesIO(written.getvalue())).format == "TIFF"
+
+
+def test_what_standard_input_and_output_cannot_be(upscale: Upscale, here: Path, send: Send) -> None:
+    draw(here / "a.png")
+    draw(here / "b.png")
+    assert upscale("a.png", "b.png", "-o", "-").status == 2
+    assert upscale("a.png", "-o", "-", "--json").status == 2
+    for data, word in ((b"", "empty"), (b"\n\n", "empty"), (b"\x01\x02", "neither")):
+        send(data)
+        outcome = upscale("-", "-o", "out")
+        assert outcome.status == 1 and word in outcome.err
+    send((here / "a.png").read_bytes()[:60])
+    outcome = upscale("-", "-o", "out", "--json")
+    assert outcome.status == 1 and json.loads(outcome.out)["input"] == "-"
+
+
+@pytest.mark.parametrize("name", ["BM at work.png", "P6.png", "GIF89a or so.png", "II*.png"])
+def test_names_that_begin_as_pictures_do_are_names(
+    upscale: Upscale, here: Path, send: Send, name: str
+) -> None:
+    draw(here / name)
+    send(name.encode() + b"\n")
+    assert upscale("-").status == 0
+    assert len(names(here)) == 2
+
+
+def test_results_of_one_name_are_told_apart_by_what_they_are_of(
+    upscale: Upscale, here: Path
+) -> None:
+    listed = ["a.jpg", "a.png", "A.png", "b.png", "b_png.png"]
+    for seed, name in enumerate(listed):
+        draw(here / "in" / name, seed=seed, size=(4 + seed, 5))
+    if len(names(here / "in")) < len(listed):
+        pytest.skip("the file system ignores case")
+    assert upscale("in", "-o", "out").status == 0
+    widths = {name: Image.open(here / "out" / name).width // 4 for name in names(here / "out")}
+    assert sorted(widths.values()) == [4, 5, 6, 7, 8]
+    assert widths["a_jpg_x4.png"] == 4 and widths["b_x4.png"] == 7 and widths["b_png_x4.png"] == 8
+    assert len({name.casefold() for name in widths}) == len(widths)
+    # Another order makes no difference: all are there.
+    again = upscale(*(f"in/{name}" for name in reversed(listed)), "-o", "out", "--skip-existing")
+    assert again.status == 0 and "0 done, 5 skipped, 0 failed" in again.err
+
+
+def test_pictures_of_one_name_in_two_folders(upscale: Upscale, here: Path) -> None:
+    draw(here / "x" / "a.png", size=(4, 4))
+    draw(here / "y" / "a.png", size=(5, 4))
+    assert upscale("x/a.png", "y/a.png", "-o", "out").status == 0
+    first = names(here / "out")
+    assert len(first) == 2 and all(name.startswith("a_png_") for name in first)
+    assert "2 skipped" in upscale("y", "x", "-o", "out", "--skip-existing").err
+    assert names(here / "out") == first
+
+
+def test_a_picture_named_twice_is_done_once(upscale: Upscale, here: Path) -> None:
+    draw(here / "in" / "a.png")
+    outcome = upscale("in/a.png", "in", "in/../in/a.png", "in/*.png")
+    assert outcome.status == 0
+    assert names(here / "in") == ["a.png", "a_x4.png"]
+
+
+@pytest.mark.parametrize("options", [[], ["--format", "jpg"]])
+def test_results_among_the_inputs_are_not_enlarged_again(
+    upscale: Upscale, here: Path, options: list[str]
+) -> None:
+    for name in ("a.jpg", "a.png", "b.tif", "sub/c.png", "mine_x4.png"):
+        draw(here / name)
+    assert upscale(".", "--recursive").status == 0
+    made = names(here)
+    assert "mine_x4_x4.png" in made and len(made) == 10
+    outcome = upscale(".", "--recursive", "--skip-existing", *options)
+    assert outcome.status == 0 and "left out as results" in outcome.err
+    assert not [name for name in names(here) if name.count("_x4") > 1 + name.startswith("mine")]
+
+
+def test_results_in_a_folder_below_the_inputs_are_not_enlarged_again(
+    upscale: Upscale, here: Path
+) -> None:
+    draw(here / "a.png")
+    draw(here / "sub" / "b.png")
+    for _ in range(2):
+        assert upscale(".", "--recursive", "-o", "large", "--skip-existing").status == 0
+    assert names(here / "large") == ["a_x4.png", "sub/b_x4.png"]
+
+
+def test_resuming_makes_again_only_what_does_not_open(upscale: Upscale, here: Path) -> None:
+    for number in range(4):
+        draw(here / "in" / f"{number}.png", seed=number)
+    assert upscale("in", "-o", "out").status == 0
+    good = {name: (here / "out" / name).read_bytes() for name in names(here / "out")}
+    (here / "out" / "0_x4.png").write_bytes(good["0_x4.png"][:-200])
+    (here / "out" / "1_x4.png").write_bytes(b"")
+    (here / "out" / "2_x4.png").unlink()
+    kept = (here / "out" / "3_x4.png").stat()
+    outcome = upscale("in", "-o", "out", "--skip-existing")
+    assert outcome.status == 0 and "3 done, 1 skipped, 0 failed" in outcome.err
+    assert {name: (here / "out" / name).read_bytes() for name in names(here / "out")} == good
+    assert (here / "out" / "3_x4.png").stat().st_mtime_ns == kept.st_mtime_ns
+
+
+def test_formats_of_results(upscale: Upscale, here: Path) -> None:
+    for name in ("a.tiff", "b.bmp", "c.jpg", "d.gif", "e.avif", "f.ppm"):
+        draw(here / "in" / name)
+    draw(here / "in" / "g.webp", lossless=True)
+    draw(here / "in" / "h.webp")
+    Image.new("RGBA", (5, 4), (9, 9, 9, 9)).save(here / "in" / "i.bmp")  # has no transparency
+    assert upscale("in", "-o", "out").status == 0
+    expected = ["a_x4.tiff", "b_x4.bmp", "c_x4.png", "d_x4.png", "e_x4.png", "f_x4.ppm"]
+    found = names(here / "out")
+    assert found[:8] == [*expected, "g_x4.webp", "h_x4.png"]
+    for name in found:
+        kind = {"tiff": "TIFF", "ppm": "PPM", "webp": "WEBP", "bmp": "BMP"}
+        with Image.open(here / "out" / name) as image:
+            assert image.format == kind.get(name.rpartition(".")[2], "PNG")
+    upscale("in/a.tiff", "-o", "asked", "--format", "jpg")
+    upscale("in/a.tiff", "-o", "named.webp")
+    assert names(here / "asked") == ["a_x4.jpg"] and Image.open("named.webp").format == "WEBP"
+
+
+def test_the_default_is_no_format_that_is_too_small(
+    upscale: Upscale, here: Path, interpolating: None
+) -> None:
+    Image.new("L", (4096, 1)).save(here / "long.webp", lossless=True)  # 16384 is too long for it
+    assert upscale("long.webp").status == 0
+    assert "long_x4.png" in names(here)
+    refused = upscale("long.webp", "-o", "long_x4.webp")
+    assert refused.status == 1 and "16383" in refused.err
+
+
+def test_failures_are_told_when_they_happen_and_in_the_end(upscale: Upscale, here: Path) -> None:
+    draw(here / "good.png")
+    (here / "bad.png").write_bytes(b"")
+    (here / "empty").mkdir()
+    outcome = upscale("bad.png", "none.png", "empty", "*.nothing", "good.png", "--json")
+    assert outcome.status == 1
+    lines = [json.loads(line) for line in outcome.out.splitlines()]
+    assert [set(line) == {"input", "error"} for line in lines] == [True] * 4 + [False]
+    reasons = {line["input"]: line["error"] for line in lines[:4]}
+    assert reasons["bad.png"] == "the file is empty"
+    assert "no picture" in reasons["empty"] and "nothing matches" in reasons["*.nothing"]
+    summary = outcome.err[outcome.err.index("1 done, 0 skipped, 4 failed") :]
+    for name, reason in reasons.items():
+        assert f"{name}: {reason}" in outcome.err and f"{reason}: {name}" in summary
+
+
+def test_nothing_at_all_is_an_error(upscale: Upscale, here: Path) -> None:
+    (here / "empty").mkdir()
+    outcome = upscale("empty")
+    assert outcome.status == 1 and "no picture in this folder" in outcome.err
+
+
+def test_a_bug_in_one_picture_spares_the_others(
+    upscale: Upscale, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(3):
+        draw(here / f"{number}.png", size=(8 + number, 8))
+    right = Engine.upscale
+
+    def wrong(engine: Engine, rgb: np.ndarray, *rest: object) -> object:
+        if rgb.shape[1] == 9:
+            raise ValueError("unforeseen")
+        return right(engine, rgb, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Engine, "upscale", wrong)
+    outcome = upscale(".")
+    assert outcome.status == 1 and "Traceback" not in outcome.err
+    assert "unforeseen" in outcome.err and "2 done, 0 skipped, 1 failed" in outcome.err
+
+
+def test_too_little_memory_is_a_sentence(
+    upscale: Upscale, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def greedy(*_: object) -> None:
+        raise RuntimeError("[enforce fail] not enough memory: you tried to allocate 9 bytes")
+
+    monkeypatch.setattr(Engine, "upscale", greedy)
+    outcome = upscale(draw(here / "a.png"))
+    assert outcome.status == 1 and "a smaller --tile needs less" in outcome.err
+
+
+def test_a_full_disk_ends_the_batch_with_one_sentence(
+    upscale: Upscale, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(4):
+        draw(here / f"{number}.png")
+    calls = []
+
+    def full(_: int) -> None:
+        calls.append(1)
+        if len(calls) > 1:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    outcome = upscale(".", "-o", "out", "--json")
+    assert outcome.status == 1 and len(calls) == 2
+    assert outcome.err.splitlines()[0].endswith("there is no space left to write the picture")
+    assert names(here / "out") == ["0_x4.png"]
+    errors = [json.loads(line).get("error", "") for line in outcome.out.splitlines()]
+    assert [error.startswith("not tried") for error in errors] == [False, False, True, True]
+
+
+@linux
+def test_a_device_without_space(upscale: Upscale, here: Path) -> None:
+    outcome = upscale(draw(here / "a.png"), "-o", "/dev/full")
+    assert outcome.status == 1
+    assert outcome.err.strip() == f"{here / 'a.png'}: there is no space left to write the picture"
+
+
+def test_an_interrupt_leaves_whole_files_only_and_says_how_far_it_came(
+    upscale: Upscale, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(3):
+        draw(here / f"{number}.png")
+    calls = []
+
+    def interrupted(_: int) -> None:
+        calls.append(1)
+        if len(calls) == 2:
+            raise SystemExit(130)
+
+    monkeypatch.setattr(os, "fsync", interrupted)
+    outcome = upscale(".", "-o", "out")
+    assert outcome.status == 130
+    assert names(here / "out") == ["0_x4.png"]
+    assert "1 done, 0 skipped, 0 failed, 2 not reached" in outcome.err
+
+
+@linux
+def test_names_as_long_as_the_file_system_takes(upscale: Upscale, here: Path) -> None:
+    draw(here / f"{'l' * 248}.png")  # the result needs three bytes more: that fits
+    draw(here / f"{'m' * 251}.png")
+    outcome = upscale(".", "x" * 300)
+    assert outcome.status == 1
+    assert "1 done, 0 skipped, 2 failed" in outcome.err
+    assert "too long for the file system" in outcome.err
+    assert len(names(here)) == 3
+
+
+@linux
+def test_names_that_are_no_text(upscale: Upscale, here: Path) -> None:
+    for name in (b"caf\xe9.png", b"two\nlines.png", b"-dash.png"):
+        shutil.copy(draw(here.parent / "plain.png"), os.fsdecode(bytes(here) + b"/" + name))
+    outcome = upscale(".", "-o", "out", "--json")
+    assert outcome.status == 0
+    inputs = {os.fsencode(json.loads(line)["input"]) for line in outcome.out.splitlines()}
+    assert inputs == {b"caf\xe9.png", b"two\nlines.png", b"-dash.png"}
+    assert os.fsencode(names(here / "out")[1]) == b"caf\xe9_x4.png"
+
+
+def test_a_folder_that_may_not_be_written_to_is_found_out_before_the_work(
+    upscale: Upscale, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(*_: object) -> None:
+        pytest.fail("the work was done in vain")
+
+    # Root may write anywhere, so the system's answer is put into its mouth.
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    monkeypatch.setattr(Engine, "upscale", never)
+    outcome = upscale(draw(here / "a.png"))
+    assert outcome.status == 1 and "may not be written to" in outcome.err
+    assert names(here) == ["a.png"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="links of POSIX")
+def test_links(upscale: Upscale, here: Path) -> None:
+    draw(here / "elsewhere" / "a.png")
+    (here / "in").mkdir()
+    (here / "in" / "link.png").symlink_to(here / "elsewhere" / "a.png")
+    (here / "in" / "gone.png").symlink_to(here / "nowhere.png")
+    (here / "in" / "loop").symlink_to(here / "in")
+    (here / "in" / "folder").symlink_to(here / "elsewhere")
+    outcome = upscale("in", "in/gone.png", "--recursive", "-o", "out")
+    assert outcome.status == 1 and "gone.png: there is no such file" in outcome.err
+    assert names(here / "out") == ["link_x4.png"]
+    (here / "large").symlink_to(here / "out")
+    assert upscale("in/link.png", "in", "-o", "large", "--skip-existing").status == 0
+    assert names(here / "out") == ["link_x4.png"]
+
+
+def test_the_limit_of_size_can_be_moved(upscale: Upscale, here: Path) -> None:
+    draw(here / "a.png")
+    refused = upscale("a.png", "--max-pixels", 62)
+    assert refused.status == 1 and "--max-pixels 63" in refused.err
+    assert upscale("a.png", "--max-pixels", 63).status == 0
+
+
+def test_an_empty_suffix_needs_another_folder(upscale: Upscale, here: Path) -> None:
+    draw(here / "a.png")
+    assert upscale("a.png", "--suffix", "").status == 2
+    assert upscale("a.png", "--suffix", "", "-o", "out").status == 0
+    assert names(here / "out") == ["a.png"]
+    assert upscale("a.png", "--suffix", "", "-o", ".").status == 1
+    assert Image.open("a.png").size == (9, 7)
+
+
+def test_two_slashes_and_a_dot_do_not_hide_that_the_output_is_the_input(
+    upscale: Upscale, here: Path
+) -> None:
+    draw(here / "a.png")
+    assert upscale(".", "-o", ".").status == 0
+    assert "left out" in upscale(".", "-o", f"{here}//.", "--skip-existing").err
+    assert names(here) == ["a.png", "a_x4.png"]
