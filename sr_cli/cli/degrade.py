@@ -45,7 +45,9 @@ def degrade(
         try:
             if target.exists() and not overwrite:
                 raise PictureError(f"{target} exists already; --overwrite replaces it")
-            rgb = read(source.path).rgb
+            if source.problem:
+                raise PictureError(source.problem)
+            rgb = read(source.content).rgb
             height, width = (side // model.scale * model.scale for side in rgb.shape[:2])
             if min(height, width) < SMALLEST:
                 raise PictureError(f"its sides must be at least {SMALLEST} pixels")

@@ -36,7 +36,9 @@ def estimate_degradation(
     failed = 0
     for source in sources:
         try:
-            picture = read(source.path)
+            if source.problem:
+                raise PictureError(source.problem)
+            picture = read(source.content)
         except PictureError as error:
             failed += 1
             console.complain(f"{source.path}: {error}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import glob
 import hashlib
+import io
 import os
 import sys
 import unicodedata
@@ -30,6 +31,11 @@ class Source:
     """The picture itself if it came on standard input."""
     problem: str | None = None
     """Why there is nothing to read, such as an empty folder in the midst of others."""
+
+    @property
+    def content(self) -> Path | io.BytesIO:
+        """Where to read the picture from."""
+        return self.path if self.data is None else io.BytesIO(self.data)
 
 
 def find_sources(names: Iterable[str], *, recursive: bool) -> list[Source]:

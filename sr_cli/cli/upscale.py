@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 import sys
 import time
@@ -182,17 +181,13 @@ def _pairs(
     return list(zip(kept, targets, strict=True))
 
 
-def _content(source: Source) -> Path | io.BytesIO:
-    return source.path if source.data is None else io.BytesIO(source.data)
-
-
 def _ending(job: _Job, source: Source) -> str:
     """The file name ending of a result that is not named in full."""
     from sr_cli.images import ending, result_format
 
     if job.format is not None:
         return ending(job.format)
-    own = result_format(_content(source), job.model.scale)
+    own = result_format(source.content, job.model.scale)
     return ending(own, like=source.path.suffix)
 
 
@@ -221,7 +216,7 @@ def _one(job: _Job, source: Source, target: Path) -> None:
     from sr_cli.images import losses, prepare, read
 
     began = time.perf_counter()
-    picture = read(_content(source), max_pixels=job.max_pixels)
+    picture = read(source.content, max_pixels=job.max_pixels)
     format = _format(job, source, target)
     scale = job.model.scale
     if target != STANDARD:
@@ -247,7 +242,7 @@ def _format(job: _Job, source: Source, target: Path) -> str:
     if target.suffix:
         return suffix_format(target.suffix)
     # Devices, pipes and standard output have no ending to tell it from.
-    return result_format(_content(source), job.model.scale)
+    return result_format(source.content, job.model.scale)
 
 
 def _write(job: _Job, large: Picture, target: Path, format: str) -> None:

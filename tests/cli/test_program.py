@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import subprocess
 import sys
@@ -97,6 +98,21 @@ def test_estimate_gives_the_same_object_as_upscale(
     alone = json.loads(program("estimate-degradation", photo, "-m", tiny_weights, "--json").out)
     assert alone["degradation"]["vector"] == pytest.approx(large["degradation"]["vector"], abs=1e-5)
     assert alone["degradation"].keys() == large["degradation"].keys()
+
+
+def test_a_picture_on_standard_input_is_estimated(
+    program: Program, photo: Path, tiny_weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    named = json.loads(program("estimate-degradation", photo, "-m", tiny_weights, "--json").out)
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(photo.read_bytes())))
+    piped = json.loads(program("estimate-degradation", "-", "-m", tiny_weights, "--json").out)
+    assert piped["degradation"] == named["degradation"]
+
+
+def test_a_reader_that_leaves_early_is_no_error_message() -> None:
+    command = f"{sys.executable} -m sr_cli.cli.main models show | head -n 1"
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False)
+    assert done.stderr == "" and "dan-real-x4" in done.stdout
 
 
 def test_the_estimate_is_a_table_for_people(program: Program, photo: Path) -> None:
