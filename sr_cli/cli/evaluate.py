@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 from dataclasses import asdict
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -75,10 +76,11 @@ def evaluate(
                 if estimate_only:
                     vectors = {n: v for n, m in methods.items() if (v := m(case.lr)[1]) is not None}
                 else:
-                    new, vectors = measure(case, methods, chosen.border, distance)
+                    keep = partial(_save, save_images, case.name) if save_images else None
+                    new, vectors = measure(case, methods, chosen.border, distance, keep)
                     rows += new
                 if save_images:
-                    _save(save_images, case.name, case.lr, methods)
+                    _save(save_images, case.name, "input", case.lr)
                 if case.vector is not None:
                     truths.append(case.vector)
                     for name, vector in vectors.items():
@@ -160,16 +162,13 @@ def _skills(
     return found
 
 
-def _save(folder: Path, name: str, lr: Tensor, methods: dict[str, Restore]) -> None:
+def _save(folder: Path, name: str, method: str, picture: Tensor) -> None:
     from sr_cli.images import Picture, write
 
-    stem = Path(name).stem
-    for method, restore in {"input": lambda x: (x, None), **methods}.items():
-        picture, _ = restore(lr)
-        place = folder / Path(method).stem
-        place.mkdir(parents=True, exist_ok=True)
-        rgb = picture.clamp(0, 1).permute(1, 2, 0).contiguous().numpy()
-        write(Picture(rgb), place / f"{stem}.png")
+    place = folder / Path(method).stem
+    place.mkdir(parents=True, exist_ok=True)
+    rgb = picture.clamp(0, 1).permute(1, 2, 0).contiguous().numpy()
+    write(Picture(rgb), place / f"{Path(name).stem}.png")
 
 
 def _write_csv(path: Path, rows: list[Row]) -> None:

@@ -16,6 +16,7 @@ from sr_cli.degradation import kernels
 from sr_cli.degradation.bicubic import imresize
 from sr_cli.degradation.layout import Layout, blur_layout
 from sr_cli.degradation.operators import blur, quantise
+from sr_cli.degradation.vector import to_vector
 
 KERNEL_RADIUS = {2: 5, 4: 15}
 """Half width of the kernels by scale: 11x11 for x2, 31x31 for x4."""
@@ -99,8 +100,7 @@ class BlurModel:
             "stage1.is_sinc": 0 * one,
             "stage1.omega": 0 * one,
         }
-        numbers = [(values[p.key] - p.low) / (p.high - p.low) for p in self.layout.parameters]
-        return torch.stack(numbers, 1)
+        return to_vector(self.layout, values)
 
     def apply(self, hr: Tensor, degradation: Blur) -> Tensor:
         """Blur, shrink and round to 8 bits.

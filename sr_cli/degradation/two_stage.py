@@ -25,6 +25,7 @@ from sr_cli.degradation.operators import (
     quantise,
     resize,
 )
+from sr_cli.degradation.vector import to_vector
 
 Preset = Literal["published", "physical"]
 """``published`` computes what the authors' code does; ``physical`` what really happens to files:
@@ -92,16 +93,7 @@ class TwoStage:
             "final.omega": torch.where(sinc, self.final_omega, 0.0),
             **_one_hot("final", self.final_mode, len(self)),
         }
-        columns: list[Tensor] = []
-        for p in TWO_STAGE.parameters:
-            value = values[p.key].float()
-            number = (value - p.low) / (p.high - p.low)
-            if p.alternative is not None:
-                flag, low, high = p.alternative
-                unset = values[f"{p.stage}.{flag}"] < 0.5
-                number = torch.where(unset, (value - low) / (high - low), number)
-            columns.append(number)
-        return torch.stack(columns, 1)
+        return to_vector(TWO_STAGE, values)
 
 
 def _one_hot(stage: str, mode: ResizeMode, batch: int) -> dict[str, Tensor]:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from sr_cli.degradation.bicubic import imresize
+from sr_cli.degradation.operators import quantise
 from sr_cli.images import read
 from sr_cli.images.discovery import find_pictures
 from sr_cli.metrics.fidelity import psnr_y, ssim_y
@@ -68,13 +69,27 @@ def measure(
     methods: Mapping[str, Restore],
     border: int,
     distance: PerceptualDistance | None = None,
+    keep: Callable[[str, Tensor], None] | None = None,
 ) -> tuple[list[Row], dict[str, Tensor]]:
-    """All methods on one case; the rows, and the vectors that methods estimated."""
+    """All methods on one case.
+
+    Args:
+        case: What to restore.
+        methods: By name.
+        border: Pixels left out on each side.
+        distance: Adds ``lpips_squeeze``.
+        keep: Called with every method's name and picture ``(3, H, W)``.
+
+    Returns:
+        The rows, and the vectors that methods estimated by the methods' names.
+    """
     rows: list[Row] = []
     vectors: dict[str, Tensor] = {}
     hr = case.hr.unsqueeze(0)
     for name, restore in methods.items():
         picture, vector = restore(case.lr)
+        if keep:
+            keep(name, picture)
         sr = picture.unsqueeze(0)
         rows.append(
             Row(
@@ -82,7 +97,7 @@ def measure(
                 case.name,
                 float(psnr_y(sr, hr, border)),
                 float(ssim_y(sr, hr, border)),
-                float(distance(sr.clamp(0, 1).mul(255).round() / 255, hr)) if distance else None,
+                float(distance(quantise(sr), hr)) if distance else None,
             )
         )
         if vector is not None:

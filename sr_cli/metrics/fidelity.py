@@ -24,7 +24,7 @@ def luma(picture: Tensor, *, rounded: bool = True) -> Tensor:
     Returns:
         ``(..., 1, H, W)`` in float64.
     """
-    levels = picture.double().clamp(0, 1).mul(255).round()
+    levels = _levels(picture)
     weights = levels.new_tensor(_LUMA).view(3, 1, 1) / 255
     y = 16 + (levels * weights).sum(-3, keepdim=True)
     return y.round() if rounded else y

@@ -259,8 +259,13 @@ def test_evaluate_prints_bicubic_beside_the_model(
 ) -> None:
     rows = tmp_path / "rows.csv"
     shown = program(
-        *("evaluate", "--data", photographs, "-m", tiny_weights, "--skill"), "--per-image", rows
+        *("evaluate", "--data", photographs, "-m", tiny_weights, "--skill"),
+        *("--per-image", rows, "--save-images", tmp_path / "saved"),
     )
+    for method, width in (("input", 55), ("bicubic", 220), ("tiny", 220)):
+        saved = sorted((tmp_path / "saved" / method).iterdir())
+        assert [path.name for path in saved] == ["0.png", "1.png", "2.png", "3.png"]
+        assert Image.open(saved[0]).width == width
     assert shown.status == 0, shown.err
     assert "bicubic" in shown.out and "tiny" in shown.out and "stage2.jpeg_quality" in shown.out
     assert len(rows.read_text().splitlines()) == 1 + 2 * 4
