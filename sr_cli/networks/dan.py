@@ -17,6 +17,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -24,6 +25,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sr_cli.networks.blocks import RRDB, EDSRBlock, upsampler
+from sr_cli.networks.stages import DEGRADATION, LR, SR, Stage, SuperResolver
 
 BlockName = Literal["edsr", "rrdb"]
 EstimatorSize = Literal["small", "large"]
@@ -36,6 +38,16 @@ ESTIMATOR_STRIDES: dict[EstimatorSize, tuple[int, ...]] = {
     "large": (2, 1, 1, 2, 1, 1, 2, 1),
 }
 """Stride of each residual block of the Estimator; both sizes stride by 8 in all."""
+
+ESTIMATOR_STRIDE = 8
+ESTIMATOR_HALO: dict[EstimatorSize, int] = {"small": 48, "large": 88}
+"""What the Estimator sees to each side, image head included, up to a multiple of its stride."""
+HEAD_HALO = 1
+TAIL_HALO = 3
+"""Three convolutions at growing resolutions, or four at x8."""
+SEGMENT_BLOCKS: dict[BlockName, int] = {"edsr": 4, "rrdb": 1}
+"""Blocks that make one stage: fewer need a smaller halo, and more passes over the picture."""
+BLOCK_HALO: dict[BlockName, int] = {"edsr": 2, "rrdb": 15}
 
 BLOCKS: dict[BlockName, type[EDSRBlock] | type[RRDB]] = {"edsr": EDSRBlock, "rrdb": RRDB}
 
@@ -109,7 +121,7 @@ def _fuse(fusion: nn.Conv2d, lr: Tensor, sr: Tensor, degradation: Tensor) -> Ten
     return per_pixel + F.conv2d(degradation, degradation_weight, fusion.bias)
 
 
-class DAN(nn.Module):
+class DAN(SuperResolver):
     """The unrolled Deep Alternating Network.
 
     Args:
@@ -137,6 +149,8 @@ class DAN(nn.Module):
             raise ValueError(f"iterations must be at least 1, not {iterations}")
         self.scale = scale
         self.iterations = iterations
+        self.block: BlockName = block
+        self.estimator_size: EstimatorSize = estimator
         self.mean: Tensor
         self.register_buffer("mean", torch.tensor(RGB_MEAN).view(1, 3, 1, 1))
         self.initial_degradation = nn.Parameter(torch.zeros(1, degradation_size, 1, 1))
@@ -154,10 +168,12 @@ class DAN(nn.Module):
     def head(self, lr: Tensor) -> tuple[Tensor, Tensor]:
         """The first features: ``(N, F, H, W)`` of the picture, ``(N, F, 1, 1)`` of the guess."""
         degradation = self.degradation_head(self.initial_degradation)
+        return self._feature(lr), degradation.expand(lr.shape[0], -1, -1, -1)
+
+    def _feature(self, lr: Tensor) -> Tensor:
         # Half precision would round away the faint traces that the Estimator lives on.
         with torch.autocast(lr.device.type, enabled=False):
-            feature = self.image_head(lr - self.mean)
-        return feature, degradation.expand(lr.shape[0], -1, -1, -1)
+            return self.image_head(lr - self.mean)
 
     def tail(self, sr: Tensor) -> Tensor:
         """Image features ``(N, F, H, W)`` to a picture ``(N, 3, scale*H, scale*W)``."""
@@ -181,6 +197,93 @@ class DAN(nn.Module):
             degradation = degradation + update.mean((2, 3), keepdim=True)
             sr_feature = sr_feature + self.restorer(lr_feature, sr_feature, degradation.detach())
         return self.tail(sr_feature), self.degradation_tail(degradation).flatten(1)
+
+    def stages(self) -> tuple[Stage, ...]:
+        """The alternation, exact: only the Estimator's average needs the whole picture.
+
+        The features of the input are computed anew in every stage that needs them, which is
+        cheaper than to keep them.
+        """
+        stages = [
+            Stage("d0", (), lambda: self.degradation_head(self.initial_degradation), "vector")
+        ]
+        for i in range(1, self.iterations + 1):
+            stages += self._estimator_stages(i)
+            stages += self._restorer_stages(i)
+        stages.append(
+            Stage(
+                DEGRADATION, (f"d{self.iterations}",), lambda d: self.degradation_tail(d), "vector"
+            )
+        )
+        last = f"x{self.iterations}"
+        stages.append(Stage(SR, (last,), self.tail, halo=TAIL_HALO, scale=self.scale))
+        return tuple(stages)
+
+    def _estimator_stages(self, i: int) -> list[Stage]:
+        def update(lr: Tensor, degradation: Tensor, *x: Tensor) -> Tensor:
+            feature = self._feature(lr)
+            return self.estimator(feature, *(x or (feature,)), degradation)
+
+        before = () if i == 1 else (f"x{i - 1}",)
+        halo = ESTIMATOR_HALO[self.estimator_size]
+        return [
+            Stage(
+                f"update{i}",
+                (LR, f"d{i - 1}", *before),
+                update,
+                "mean",
+                halo=halo,
+                stride=ESTIMATOR_STRIDE,
+            ),
+            Stage(f"d{i}", (f"d{i - 1}", f"update{i}"), torch.add, "vector"),
+        ]
+
+    def _restorer_stages(self, i: int) -> list[Stage]:
+        """The Restorer in segments of a few blocks: all in one go would need a halo of 33."""
+        step, block_halo = SEGMENT_BLOCKS[self.block], BLOCK_HALO[self.block]
+        body = list(self.restorer.body)
+        before = () if i == 1 else (f"x{i - 1}",)
+        ends = (LR, f"d{i}", *before)
+        stages: list[Stage] = []
+        for first in range(0, len(body), step):
+            segment = nn.Sequential(*body[first : first + step])
+            halo = block_halo * len(segment) + HEAD_HALO
+            opens, closes = first == 0, first + step >= len(body)
+            output = f"x{i}" if closes else f"x{i}after{first + step}"
+            inputs = (*ends, *(() if opens else (stages[-1].output,)))
+            if not (opens or closes):
+                stages.append(Stage(output, inputs[-1:], segment, halo=halo - HEAD_HALO))
+                continue
+            run = partial(self._segment, segment, opens=opens, closes=closes)
+            stages.append(Stage(output, inputs, run, halo=halo))
+        return stages
+
+    def _segment(
+        self,
+        blocks: nn.Sequential,
+        lr: Tensor,
+        degradation: Tensor,
+        *maps: Tensor,
+        opens: bool,
+        closes: bool,
+    ) -> Tensor:
+        """The first or last blocks of the Restorer, or both, with what surrounds them.
+
+        Args:
+            blocks: Some of the Restorer's.
+            lr: The picture.
+            degradation: The feature d_i.
+            maps: x_{i-1} (not in the first iteration), then what the blocks before these made (not
+                if there are none).
+            opens: Whether no blocks come before.
+            closes: Whether none come after.
+        """
+        feature = self._feature(lr)
+        first_iteration = len(maps) == (0 if opens else 1)
+        sr = feature if first_iteration else maps[0]
+        fused = self.restorer.fuse(feature, sr, degradation)
+        x = blocks(fused if opens else maps[-1])
+        return sr + (x + fused) if closes else x
 
     def estimate(self, lr: Tensor) -> Tensor:
         """The first iteration's degradation vector alone, without any Restorer.

@@ -1,0 +1,92 @@
+"""How a network may be cut: the interface between networks and whatever runs them over tiles.
+
+Most of a super-resolution network is local: a pixel of the result depends on a neighbourhood of
+the input.  What is not local is mostly an average over the whole picture.  A network that says
+which of its parts are which, as a chain of stages, can be run over a picture of any size, tile by
+tile, with the pixels of the whole, by a program that knows nothing else of it.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import Tensor, nn
+
+LR = "lr"
+"""Name of the input picture among the inputs of stages."""
+SR = "sr"
+"""Name of the enlarged picture, which every chain ends with."""
+DEGRADATION = "degradation"
+"""Name of the estimated vector, if there is one."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One step on the way from the picture to the result."""
+
+    output: str
+    """What later stages call its result; no two stages share it."""
+    inputs: tuple[str, ...]
+    """``LR`` or outputs of earlier stages, in the order of the function's arguments."""
+    run: Callable[..., Tensor]
+    """From the inputs to the output.  Maps are ``(N, C, h, w)`` and all of one window of the
+    picture, vectors are ``(N, C, 1, 1)``.  Pads with zeros where its input ends, so a window must
+    be `halo` pixels larger than what is kept of its result, except at the picture's own edge."""
+    kind: Literal["map", "mean", "vector"] = "map"
+    """``map``: one value a pixel (or `scale` squared, or one a cell of `stride` pixels).  ``mean``:
+    such a map, averaged over the whole picture, is a vector.  ``vector``: from vectors alone,
+    once a picture."""
+    halo: int = 0
+    """Pixels of the input, on each side, that a pixel of the result depends on."""
+    stride: int = 1
+    """Of a mean's map, in pixels of the input: a window must begin at a multiple of it.  A last
+    cell that is cut off by the picture's edge counts as a whole one."""
+    scale: int = 1
+    """Of a map, how much finer its grid is than the input's."""
+
+
+class SuperResolver(nn.Module, ABC):
+    """A network from a picture to a larger one, perhaps with a description of what was wrong."""
+
+    scale: int
+    """Enlargement."""
+
+    @abstractmethod
+    def forward(self, lr: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Super-resolve.
+
+        Args:
+            lr: ``(N, 3, H, W)`` RGB in [0, 1].
+
+        Returns:
+            The picture ``(N, 3, scale*H, scale*W)``, about [0, 1] and not clamped, and the
+            degradation vector ``(N, size)``, or None for a network that estimates nothing.
+        """
+
+    def stages(self) -> tuple[Stage, ...]:
+        """The network as a chain of stages that ends in `SR` and computes what `forward` does.
+
+        Empty for a network that cannot be cut exactly, such as one that pools over the whole
+        picture in every block: tiles of it have to overlap widely and be blended.
+        """
+        return ()
+
+
+def run_whole(stages: tuple[Stage, ...], lr: Tensor) -> Mapping[str, Tensor]:
+    """All stages over a whole picture at once.
+
+    Args:
+        stages: Of one network.
+        lr: ``(N, 3, H, W)`` RGB in [0, 1].
+
+    Returns:
+        Every stage's output by name; those of means already averaged.
+    """
+    values: dict[str, Tensor] = {LR: lr}
+    for stage in stages:
+        value = stage.run(*(values[name] for name in stage.inputs))
+        values[stage.output] = value.mean((2, 3), keepdim=True) if stage.kind == "mean" else value
+    return values
