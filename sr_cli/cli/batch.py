@@ -1,18 +1,25 @@
-"""Many pictures, one after another, none of which stops the others."""
+"""Many pictures, none of which stops the others."""
 
 from __future__ import annotations
 
 import io
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Lock
+from typing import Generic, TypeVar
 
 from sr_cli.cli import console
 from sr_cli.cli.inputs import Source
 
 _NAMES_SHOWN = 5
+
+Taken = TypeVar("Taken")
+Made = TypeVar("Made")
 
 
 @dataclass
@@ -25,6 +32,10 @@ class Tally:
     skipped: int = 0
     failures: list[tuple[Path, str]] = field(default_factory=list)
     """Pictures with the reason, a sentence without its full stop."""
+    full: Exception | None = None
+    """The failure that told of a full disk."""
+    lock: Lock = field(default_factory=Lock)
+    """Held by whoever counts or tells."""
 
     def fail(self, source: Source, reason: str, *, aloud: bool = True) -> None:
         """Counts a failure and tells it."""
@@ -50,8 +61,24 @@ class Tally:
             console.note(f"  {reason}: {names}{f' and {more} more' if more > 0 else ''}")
 
 
+@dataclass(frozen=True)
+class Work(Generic[Taken, Made]):
+    """What is done with every picture.  What these raise is that picture's failure."""
+
+    take: Callable[[Source, Path], Taken | None]
+    """Reads it; None leaves it as it is."""
+    make: Callable[[Taken, Callable[[], None]], Made]
+    """The long part; calls its second argument now and then, and passes on what that raises."""
+    put: Callable[[Made], None]
+    """Writes the result."""
+    tell: Callable[[Made], None]
+    """Says what was done."""
+    is_large: Callable[[Made], bool]
+    """Whether memory could be short if the next were made while this one is written."""
+
+
 def run(
-    pairs: Sequence[tuple[Source, Path]], work: Callable[[Source, Path], bool], *, as_json: bool
+    pairs: Sequence[tuple[Source, Path]], works: Sequence[Work[Taken, Made]], *, as_json: bool
 ) -> Tally:
     """Works on every picture, whatever becomes of the others, and tells in the end how it went.
 
@@ -59,34 +86,125 @@ def run(
 
     Args:
         pairs: Pictures and where their results go.
-        work: Does one; returns whether it did, or left it as it was. What it raises is the
-            picture's failure.
+        works: What is done; several share the pictures, as several devices do.
         as_json: Whether failures are JSON Lines on standard output too.
     """
-    from sr_cli.images import DiskFullError
-
     _take_any_name()
     tally = Tally(len(pairs), as_json)
-    full: DiskFullError | None = None
+    queue = iter(pairs)
+    lanes = [_Lane(tally, work, queue) for work in works]
     try:
-        for source, target in pairs:
-            if full:
-                tally.fail(source, f"not tried, since {full}", aloud=False)
-                continue
-            try:
-                if work(source, target):
-                    tally.done += 1
-                else:
-                    tally.skipped += 1
-            except BrokenPipeError:  # nobody reads what is told, so nobody waits for the rest
-                raise
-            except Exception as error:
-                full = error if isinstance(error, DiskFullError) else None
-                tally.fail(source, _reason(error))
+        if len(lanes) == 1:
+            lanes[0].run()
+        else:
+            _run_together(lanes)
     finally:
         if len(pairs) > 1:
             tally.tell()
     return tally
+
+
+def _run_together(lanes: Sequence[_Lane[Taken, Made]]) -> None:
+    with ThreadPoolExecutor(len(lanes)) as pool:
+        running = [pool.submit(lane.run) for lane in lanes]
+        try:
+            for one in as_completed(running):
+                one.result()
+        except BaseException:
+            for lane in lanes:
+                lane.stopped = True
+            raise
+
+
+class _StoppedError(BaseException):
+    """The program is to end, so that a lane has to."""
+
+
+class _Lane(Generic[Taken, Made]):
+    """Pictures one after another; the next is read and the last is written meanwhile."""
+
+    def __init__(
+        self, tally: Tally, work: Work[Taken, Made], queue: Iterator[tuple[Source, Path]]
+    ) -> None:
+        self.tally, self.work, self.queue = tally, work, queue
+        self.stopped = False
+        self.writing: tuple[Source, Made, Future[None]] | None = None
+
+    def run(self) -> None:
+        """Until the queue is empty."""
+        with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as writer:
+            ahead = self._next(reader)
+            while ahead is not None:
+                source, taken = ahead
+                ahead = self._next(reader)
+                with self._failure_of(source):
+                    self._one(source, taken, writer)
+            self._finish_writing()
+
+    def _next(self, reader: Executor) -> tuple[Source, Future[Taken | None]] | None:
+        with self.tally.lock:
+            pair = next(self.queue, None)
+        return None if pair is None else (pair[0], reader.submit(self._take, *pair))
+
+    def _take(self, source: Source, target: Path) -> Taken | None:
+        return None if self.tally.full else self.work.take(source, target)
+
+    def _one(self, source: Source, taken: Future[Taken | None], writer: Executor) -> None:
+        self._give_up_if_full()
+        item = taken.result()
+        self._give_up_if_full()
+        if item is None:
+            with self.tally.lock:
+                self.tally.skipped += 1
+            return
+        made = self.work.make(item, self._meanwhile)
+        self._finish_writing()
+        self._give_up_if_full()
+        self.writing = source, made, writer.submit(self.work.put, made)
+        if self.work.is_large(made):
+            self._finish_writing()
+
+    def _meanwhile(self) -> None:
+        """What there is to do while a picture is being made."""
+        if self.stopped:
+            raise _StoppedError
+        if self.writing and self.writing[2].done():
+            self._finish_writing()
+
+    def _finish_writing(self) -> None:
+        if self.writing is None:
+            return
+        source, made, written = self.writing
+        self.writing = None
+        with self._failure_of(source):
+            written.result()
+            with self.tally.lock, console.aside():
+                self.tally.done += 1
+                self.work.tell(made)
+
+    def _give_up_if_full(self) -> None:
+        if self.tally.full:
+            raise _NotTriedError(f"not tried, since {self.tally.full}")
+
+    @contextmanager
+    def _failure_of(self, source: Source) -> Iterator[None]:
+        """Counts what is raised as a picture's failure, and goes on."""
+        from sr_cli.images import DiskFullError
+
+        try:
+            yield
+        except BrokenPipeError:  # nobody reads what is told, so nobody waits for the rest
+            raise
+        except Exception as error:
+            with self.tally.lock, console.aside():
+                if isinstance(error, DiskFullError):
+                    self.tally.full = error
+                told = not isinstance(error, _NotTriedError)
+                self.tally.fail(source, _reason(error), aloud=told)
+
+
+class _NotTriedError(Exception):
+    """A picture whose result would not fit."""
 
 
 def _reason(error: Exception) -> str:
@@ -97,7 +215,7 @@ def _reason(error: Exception) -> str:
     """
     from sr_cli.images import PictureError
 
-    if isinstance(error, PictureError):
+    if isinstance(error, PictureError | _NotTriedError):
         return str(error)
     if isinstance(error, OSError):
         return os.strerror(error.errno) if error.errno else str(error)

@@ -29,6 +29,7 @@ def known_errors() -> tuple[type[Exception], ...]:
     """
     names = (
         ("sr_cli.images.picture", "PictureError"),
+        ("sr_cli.inference.opening", "InferenceError"),
         ("sr_cli.zoo.manifest", "ZooError"),
         ("training.corpus", "CorpusError"),
         ("training.recipe", "RecipeError"),
@@ -83,7 +84,26 @@ def progress(description: str, *, shown: bool = True) -> Iterator[Any]:
         def update(done: float, total: float) -> None:
             bar.update(task, completed=done, total=total)
 
-        yield update
+        _shown.append(bar)
+        try:
+            yield update
+        finally:
+            _shown.remove(bar)
+
+
+_shown: list[Progress] = []
+
+
+@contextmanager
+def aside() -> Iterator[None]:
+    """Takes the bar away while something else is told, on whatever stream."""
+    for bar in _shown:
+        bar.stop()
+    try:
+        yield
+    finally:
+        for bar in _shown:
+            bar.start()
 
 
 def shown_path(path: Path) -> str:

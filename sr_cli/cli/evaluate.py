@@ -132,18 +132,24 @@ def _load(name: str, protocol: Protocol) -> LoadedModel:
 def _method(loaded: LoadedModel, device: Any, precision: Any, *, estimate_only: bool) -> Restore:
     import torch
 
-    from sr_cli.inference.engine import Engine
+    from sr_cli.inference.torch_backend import torch_engine
 
-    engine = Engine(loaded.network, device, precision)
+    engine = torch_engine(loaded.network, device, precision)
 
     def restore(lr: Tensor) -> tuple[Tensor, Tensor | None]:
         rgb = lr.permute(1, 2, 0).contiguous().numpy()
         if estimate_only:
-            return lr, torch.from_numpy(engine.estimate(rgb))
+            return lr, _tensor(engine.estimate(rgb))
         result = engine.upscale(rgb)
-        return torch.from_numpy(result.rgb).permute(2, 0, 1), torch.from_numpy(result.vector)
+        return torch.from_numpy(result.rgb).permute(2, 0, 1), _tensor(result.vector)
 
     return restore
+
+
+def _tensor(vector: Any) -> Tensor | None:
+    import torch
+
+    return None if vector is None else torch.from_numpy(vector)
 
 
 def _skills(

@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from sr_cli.cli.console import CommandError
-
 if TYPE_CHECKING:
     import torch
 
@@ -29,39 +27,38 @@ class PrecisionName(StrEnum):
 
     AUTO = "auto"
     FP32 = "fp32"
+    FP16 = "fp16"
     BF16 = "bf16"
+    INT8 = "int8"
+
+
+class BackendName(StrEnum):
+    """What can run a model."""
+
+    AUTO = "auto"
+    TORCH = "torch"
+    ONNX = "onnx"
 
 
 Precision = Annotated[
-    PrecisionName, typer.Option(help="auto is fp32; bf16 is faster where the processor has it.")
+    PrecisionName,
+    typer.Option(
+        help="auto is bf16 where the processor computes in it, else fp16 on CUDA, else fp32."
+    ),
 ]
+Backend = Annotated[BackendName, typer.Option(help="What runs the network.")]
 
 
 def precision_of(name: PrecisionName) -> Literal["fp32", "bf16"]:
-    """What the engine is to compute in."""
+    """What a measurement computes in: single precision unless asked otherwise."""
     return "bf16" if name is PrecisionName.BF16 else "fp32"
 
 
 def choose_device(name: str) -> torch.device:
-    """The torch device of a name; ``auto`` takes the fastest there is.
+    """See `sr_cli.inference.opening.torch_device`."""
+    from sr_cli.inference.opening import torch_device
 
-    Raises:
-        CommandError: There is no such device here.
-    """
-    import torch
-
-    if name == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda")
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError):
-        raise CommandError(
-            f"The device '{name}' is not usable here. Try --device auto or --device cpu."
-        ) from None
-    return device
+    return torch_device(name)
 
 
 def tile_side(text: str) -> int | None:

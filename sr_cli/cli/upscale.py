@@ -19,9 +19,15 @@ from sr_cli.cli.rendering import degradation_table
 from sr_cli.zoo.manifest import DEFAULT_MODEL
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from sr_cli.images import Color, Picture
-    from sr_cli.inference.engine import Engine
-    from sr_cli.zoo.loading import LoadedModel
+    from sr_cli.inference.engine import Result
+    from sr_cli.inference.opening import OpenModel
+
+
+LARGE = 32_000_000
+"""Pixels of a result that is written before the next picture is made: it takes 0.5 GB."""
 
 
 class ColorName(StrEnum):
@@ -35,9 +41,10 @@ class ColorName(StrEnum):
 class _Job:
     """What is the same for every picture of a batch."""
 
-    model: LoadedModel
-    engine: Engine
+    model: OpenModel
     tile: int | None
+    orientations: int
+    outscale: float
     format: str | None
     quality: int | None
     color: ColorName
@@ -45,8 +52,38 @@ class _Job:
     skip_existing: bool
     overwrite: bool
     as_json: bool
+    alone: bool
+    """Whether no other device works beside this one, so that the bar is its own."""
     piped: bool
     """Whether standard output is a picture, so that everything told goes to standard error."""
+
+
+@dataclass(frozen=True)
+class _Taken:
+    """A picture that has been read."""
+
+    source: Source
+    target: Path
+    picture: Picture
+    format: str
+    seconds: float
+
+
+@dataclass
+class _Made:
+    """A picture that has been enlarged."""
+
+    source: Source
+    target: Path
+    picture: Picture | None
+    """Let go when it has been written."""
+    width: int
+    height: int
+    format: str
+    vector: list[float] | None
+    tiles: int
+    notes: list[str]
+    seconds: float
 
 
 def upscale(
@@ -82,8 +119,25 @@ def upscale(
     tile: Annotated[
         str, typer.Option(help="auto, a side in input pixels, or 0 for the whole picture.")
     ] = "auto",
-    device: options.Device = "auto",
+    outscale: Annotated[
+        float | None,
+        typer.Option(
+            min=0.1,
+            max=16,
+            help="Enlargement if not the model's own; the rest is done by Lanczos interpolation.",
+        ),
+    ] = None,
+    tta: Annotated[
+        bool,
+        typer.Option(
+            "--tta", help="Average over all flips and turns: a little better, eight times slower."
+        ),
+    ] = False,
+    device: Annotated[
+        str, typer.Option(help="auto, cpu, cuda, cuda:N or mps; cuda:0,cuda:1 share a batch.")
+    ] = "auto",
     precision: options.Precision = options.PrecisionName.AUTO,
+    backend: options.Backend = options.BackendName.AUTO,
     recursive: Annotated[
         bool, typer.Option(help="Go into folders within folders; OUT gets the same folders.")
     ] = False,
@@ -126,18 +180,21 @@ def upscale(
     piped = out == STANDARD or (out is None and any(source.data for source in sources))
     if piped:
         _check_standard_output(sources, out, as_json=as_json)
-    chosen = options.choose_device(device)
-    from sr_cli.inference.engine import Engine
-    from sr_cli.zoo.loading import load
+    from sr_cli.inference.opening import open_model
 
-    loaded = load(model)
-    engine = Engine(loaded.network, chosen, options.precision_of(precision))
-    job = _Job(
-        *(loaded, engine, side, format, quality, color, max_pixels),
-        *(skip_existing, overwrite, as_json, piped),
-    )
-    pairs = _pairs(job, sources, out, f"_x{loaded.scale}" if suffix is None else suffix)
-    tally = batch.run(pairs, lambda source, target: _work(job, source, target), as_json=as_json)
+    devices = device.split(",")
+    opened = [open_model(model, one, precision.value, backend.value) for one in devices]
+    factor = outscale or opened[0].scale
+    jobs = [
+        _Job(
+            *(one, side, 8 if tta else 1, factor, format, quality, color, max_pixels),
+            *(skip_existing, overwrite, as_json, len(opened) == 1, piped),
+        )
+        for one in opened
+    ]
+    name = f"_x{factor:g}" if suffix is None else suffix
+    pairs = _pairs(jobs[0], sources, out, name)
+    tally = batch.run(pairs, [_work(job) for job in jobs], as_json=as_json)
     if tally.failures:
         raise typer.Exit(1)
 
@@ -187,13 +244,23 @@ def _ending(job: _Job, source: Source) -> str:
 
     if job.format is not None:
         return ending(job.format)
-    own = result_format(source.content, job.model.scale)
+    own = result_format(source.content, job.outscale)
     return ending(own, like=source.path.suffix)
 
 
-def _work(job: _Job, source: Source, target: Path) -> bool:
-    """One picture; False if its output is there already."""
-    from sr_cli.images import PictureError, is_whole
+def _work(job: _Job) -> batch.Work[_Taken, _Made]:
+    return batch.Work(
+        take=lambda source, target: _take(job, source, target),
+        make=lambda taken, meanwhile: _make(job, taken, meanwhile),
+        put=lambda made: _put(job, made),
+        tell=lambda made: _tell(job, made),
+        is_large=lambda made: made.width * made.height > LARGE,
+    )
+
+
+def _take(job: _Job, source: Source, target: Path) -> _Taken | None:
+    """Read a picture; None if its output is there already."""
+    from sr_cli.images import PictureError, is_whole, prepare, read
 
     if source.problem is not None:
         raise PictureError(source.problem)
@@ -201,36 +268,68 @@ def _work(job: _Job, source: Source, target: Path) -> bool:
     if target != STANDARD and os.path.isfile(target):  # noqa: PTH113 - see find_sources
         if job.skip_existing:
             if is_whole(target):
-                return False
+                return None
             console.note(f"{console.shown_path(target)} does not open, so it is made again")
         elif not job.overwrite:
             raise PictureError(
                 f"{console.shown_path(target)} exists already; --overwrite replaces it, "
                 "--skip-existing leaves it"
             )
-    _one(job, source, target)
-    return True
-
-
-def _one(job: _Job, source: Source, target: Path) -> None:
-    from sr_cli.images import losses, prepare, read
-
     began = time.perf_counter()
     picture = read(source.content, max_pixels=job.max_pixels)
     format = _format(job, source, target)
-    scale = job.model.scale
     if target != STANDARD:
-        prepare(target, format=format, width=picture.width * scale, height=picture.height * scale)
-    with console.progress(source.path.name, shown=not job.as_json) as bar:
-        large, vector, tiles = _enlarged(job, picture, bar)
-    _write(job, large, target, format)
-    for text in (*picture.metadata.notes, *losses(large, format)):
-        console.note(f"{source.path}: {text}")
-    seconds = time.perf_counter() - began
+        width, height = (_scaled(job, side) for side in (picture.width, picture.height))
+        prepare(target, format=format, width=width, height=height)
+    return _Taken(source, target, picture, format, time.perf_counter() - began)
+
+
+def _make(job: _Job, taken: _Taken, meanwhile: Callable[[], None]) -> _Made:
+    from sr_cli.images import losses
+
+    began = time.perf_counter()
+    shown = job.alone and not job.as_json
+    with console.progress(taken.source.path.name, shown=shown) as bar:
+
+        def progress(done: float, total: float) -> None:
+            bar(done, total)
+            meanwhile()
+
+        large, result = _enlarged(job, taken.picture, progress)
+    notes = [*taken.picture.metadata.notes, *losses(large, taken.format), *result.notes]
+    return _Made(
+        taken.source,
+        taken.target,
+        large,
+        large.width,
+        large.height,
+        taken.format,
+        None if result.vector is None else result.vector.tolist(),
+        result.tiles,
+        notes,
+        taken.seconds + time.perf_counter() - began,
+    )
+
+
+def _put(job: _Job, made: _Made) -> None:
+    began = time.perf_counter()
+    assert made.picture is not None
+    _write(job, made.picture, made.target, made.format)
+    made.picture = None
+    made.seconds += time.perf_counter() - began
+
+
+def _tell(job: _Job, made: _Made) -> None:
+    for text in made.notes:
+        console.note(f"{made.source.path}: {text}")
     if job.as_json:
-        console.print_json(_report(job, source, target, large, vector, tiles, seconds))
+        console.print_json(_report(job, made))
     else:
-        _print(job, source, target, large, vector, seconds)
+        _print(job, made)
+
+
+def _scaled(job: _Job, side: int) -> int:
+    return max(1, round(side * job.outscale))
 
 
 def _format(job: _Job, source: Source, target: Path) -> str:
@@ -242,7 +341,7 @@ def _format(job: _Job, source: Source, target: Path) -> str:
     if target.suffix:
         return suffix_format(target.suffix)
     # Devices, pipes and standard output have no ending to tell it from.
-    return result_format(source.content, job.model.scale)
+    return result_format(source.content, job.outscale)
 
 
 def _write(job: _Job, large: Picture, target: Path, format: str) -> None:
@@ -259,50 +358,57 @@ def _write(job: _Job, large: Picture, target: Path, format: str) -> None:
         write(large, target, format=format, quality=job.quality, color=color, software=software)
 
 
-def _enlarged(job: _Job, picture: Picture, bar: Any) -> tuple[Picture, list[float], int]:
+def _enlarged(
+    job: _Job, picture: Picture, progress: Callable[[float, float], None]
+) -> tuple[Picture, Result]:
     from sr_cli.images import bleed, replaced
-    from sr_cli.inference.resampling import enlarge_plane
+    from sr_cli.inference.resampling import enlarge_plane, resize
 
     rgb = picture.rgb if picture.alpha is None else bleed(picture.rgb, picture.alpha)
-    result = job.engine.upscale(rgb, job.tile, bar)
-    alpha = None if picture.alpha is None else enlarge_plane(picture.alpha, job.model.scale)
-    return replaced(picture, result.rgb, alpha), result.vector.tolist(), result.tiles
+    engine, scale = job.model.engine, job.model.scale
+    result = engine.upscale(rgb, job.tile, progress, orientations=job.orientations)
+    alpha = None if picture.alpha is None else enlarge_plane(picture.alpha, scale)
+    large = result.rgb
+    if job.outscale != scale:
+        size = _scaled(job, picture.width), _scaled(job, picture.height)
+        large = resize(large, size)
+        alpha = None if alpha is None else resize(alpha[..., None], size)[..., 0]
+    return replaced(picture, large, alpha), result
 
 
-def _report(
-    job: _Job,
-    source: Source,
-    target: Path,
-    large: Picture,
-    vector: list[float],
-    tiles: int,
-    seconds: float,
-) -> dict[str, Any]:
+def _report(job: _Job, made: _Made) -> dict[str, Any]:
     from sr_cli.degradation.explain import to_json
 
-    return {
-        "input": str(source.path),
-        "output": str(target),
+    engine = job.model.engine
+    report: dict[str, Any] = {
+        "input": str(made.source.path),
+        "output": str(made.target),
         "model": job.model.name,
-        "width": large.width,
-        "height": large.height,
-        "scale": job.model.scale,
-        "seconds": round(seconds, 3),
-        "device": str(job.engine.device),
-        "backend": "torch",
-        "precision": job.engine.precision,
-        "tiles": tiles,
-        "degradation": to_json(job.model.layout, vector, job.model.estimate),
+        "width": made.width,
+        "height": made.height,
+        "scale": _number(job.outscale),
+        "seconds": round(made.seconds, 3),
+        "device": engine.device,
+        "backend": engine.backend.name,
+        "precision": engine.precision,
+        "tiles": made.tiles,
+        "degradation": None,
     }
+    if made.vector is not None:
+        report["degradation"] = to_json(job.model.layout, made.vector, job.model.estimate)
+    return report
 
 
-def _print(
-    job: _Job, source: Source, target: Path, large: Picture, vector: list[float], seconds: float
-) -> None:
+def _number(value: float) -> float:
+    return int(value) if value == int(value) else value
+
+
+def _print(job: _Job, made: _Made) -> None:
     from sr_cli.degradation.explain import explain
 
-    steps = explain(job.model.layout, vector, job.model.estimate)
     place = console.err if job.piped else console.out
-    name = "standard output" if target == STANDARD else console.shown_path(target)
-    place.print(degradation_table(f"{source.path}: what had happened to it", steps))
-    place.print(f"{name}  {large.width}x{large.height}  {seconds:.1f} s", markup=False)
+    if made.vector is not None and job.model.layout is not None:
+        steps = explain(job.model.layout, made.vector, job.model.estimate)
+        place.print(degradation_table(f"{made.source.path}: what had happened to it", steps))
+    name = "standard output" if made.target == STANDARD else console.shown_path(made.target)
+    place.print(f"{name}  {made.width}x{made.height}  {made.seconds:.1f} s", markup=False)

@@ -136,13 +136,16 @@ def explain(
 
 
 def to_json(
-    layout: Layout, vector: Sequence[float], skill: Mapping[str, Mapping[str, float]]
+    layout: Layout | None, vector: Sequence[float], skill: Mapping[str, Mapping[str, float]]
 ) -> dict[str, Any]:
     """The ``degradation`` object of the command line's JSON.
 
     ``vector`` holds the network's numbers, whatever they are worth; ``stages`` what is to be made
-    of them: ``value`` is null for a number that is not known.
+    of them: ``value`` is null for a number that is not known.  Nothing is made of numbers without a
+    layout.
     """
+    if layout is None:
+        return {"layout": None, "vector": _rounded(vector), "stages": []}
     stages: dict[str, dict[str, Any]] = {stage: {} for stage in layout.stages}
     for step in explain(layout, vector, skill):
         for finding in step.findings:
@@ -154,9 +157,13 @@ def to_json(
             }
     return {
         "layout": layout.name,
-        "vector": [round(float(number), 6) for number in vector],
+        "vector": _rounded(vector),
         "stages": [{"stage": stage, "numbers": numbers} for stage, numbers in stages.items()],
     }
+
+
+def _rounded(vector: Sequence[float]) -> list[float]:
+    return [round(float(number), 6) for number in vector]
 
 
 def is_known(key: str, skill: Mapping[str, Mapping[str, float]]) -> bool:

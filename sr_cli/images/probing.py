@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import sys
 from contextlib import nullcontext
@@ -17,7 +18,7 @@ _HEAD = 4096
 _PNM = re.compile(rb"P[1-6]\s+(#[^\n]*\n\s*)*\d")
 
 
-def result_format(source: Path | BinaryIO, scale: int) -> str:
+def result_format(source: Path | BinaryIO, scale: float) -> str:
     """The format for a file's enlarged version.
 
     Its own, where that keeps every pixel and has room for the larger picture; else "png". So it is
@@ -38,7 +39,7 @@ def result_format(source: Path | BinaryIO, scale: int) -> str:
                     own,
                     lossless=reading.is_lossless(own, head, image),
                     alpha=image.has_transparency_data,
-                    longest=scale * max(image.size),
+                    longest=math.ceil(scale * max(image.size)),
                 )
             stream.seek(0)
             return found

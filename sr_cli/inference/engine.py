@@ -1,71 +1,80 @@
-"""Seamless tiles: a DAN over a picture of any size, tile by tile, with the pixels of the whole.
-
-Everything in a DAN is local except the Estimator's average over the picture.  So each pass goes
-over all tiles before the next begins: the Estimator's cells are added up over the whole picture,
-then every tile is restored with the one degradation that came out.  Convolutions see a halo of
-real neighbours, and zero padding only at the picture's own edge, so the result is the full
-frame's up to the order of float additions.
-
-The Restorer runs in segments of a few blocks with the features between them kept for the whole
-picture: a segment needs a halo of a few pixels, all blocks in one go would need 33.
-"""
+"""A network over pictures of any size.  Needs no torch; the backend may."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
 
-from sr_cli.inference.tiles import Window, count, windows
-from sr_cli.networks.blocks import RRDB
-from sr_cli.networks.dan import DAN
+from sr_cli.inference.backend import Backend, Precision
+from sr_cli.inference.blend import blended
+from sr_cli.inference.memory import automatic_tile, feature_limit
+from sr_cli.inference.store import Memory
+from sr_cli.inference.tiles import GRID, count
+from sr_cli.inference.walk import Tiling, Walk
 
-Precision = Literal["fp32", "bf16"]
+Floats = NDArray[np.float32]
+Progress = Callable[[int, int], None]
 
-ESTIMATOR_STRIDE = 8
-ESTIMATOR_HALO = {5: 48, 8: 88}
-"""Halo of the Estimator by its number of blocks, image head included, a multiple of its stride."""
-HEAD_HALO = 1
-TAIL_HALO = 4
-SEGMENT_BLOCKS = {"edsr": 4, "rrdb": 1}
-BLOCK_HALO = {"edsr": 2, "rrdb": 15}
-AUTO_TILE = 256
+ORIENTATIONS = tuple((turn, mirrored) for mirrored in (False, True) for turn in range(4))
+"""The eight that a square can be laid in."""
 
 
 @dataclass(frozen=True)
 class Result:
     """An enlarged picture with the description of what had happened to it."""
 
-    rgb: NDArray[np.float32]
+    rgb: Floats
     """``(scale*H, scale*W, 3)`` in [0, 1]."""
-    vector: NDArray[np.float32]
-    """The normalised degradation vector."""
+    vector: Floats | None
+    """The normalised degradation vector; None if the network estimates nothing."""
     tiles: int
     """Tiles that the picture was cut into."""
+    seams: Literal["none", "blended"] = "none"
+    """``"none"``: the pixels are those of the picture as a whole."""
+    notes: tuple[str, ...] = ()
+    """What a user should know: memory that ran out, tiles done again in single precision."""
 
 
 class Engine:
     """A network on a device, ready for pictures."""
 
-    def __init__(self, network: DAN, device: torch.device, precision: Precision = "fp32") -> None:
-        self.network = network.to(device).eval()
-        # The fast layout on CPUs and GPUs alike.
-        self.network = self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.device = device
-        self.precision = precision
+    def __init__(self, backend: Backend, memory_limit: int | None = None) -> None:
+        """Take a backend.
 
-    @torch.inference_mode()
+        Args:
+            backend: The network.
+            memory_limit: Bytes of feature maps kept in memory; what is more goes to a temporary
+                file.  None for half of what is free when a picture begins.
+        """
+        self.backend = backend
+        self.memory_limit = memory_limit
+
+    @property
+    def scale(self) -> int:
+        """Enlargement."""
+        return self.backend.scale
+
+    @property
+    def device(self) -> str:
+        """Where it computes."""
+        return self.backend.device
+
+    @property
+    def precision(self) -> Precision:
+        """What it computes in."""
+        return self.backend.precision
+
     def upscale(
         self,
-        rgb: NDArray[np.float32],
+        rgb: Floats,
         tile: int | None = None,
-        progress: Callable[[int, int], None] | None = None,
+        progress: Progress | None = None,
+        *,
+        orientations: int = 1,
     ) -> Result:
         """Enlarge a picture.
 
@@ -73,180 +82,87 @@ class Engine:
             rgb: ``(H, W, 3)`` in [0, 1], at least one pixel.
             tile: Side of the tiles in input pixels, rounded up to a multiple of 8; 0 for the whole
                 picture at once, None to choose.
-            progress: Called with the passes over tiles that are done, and how many there are.
-        """
-        height, width = rgb.shape[:2]
-        side = _tile_side(tile, height, width)
-        job = _Job(self, rgb, side, progress)
-        output = job.run()
-        return Result(output, job.vector, count(height, width, side))
+            progress: Called with how much is done, and how much there is.
+            orientations: 8 to average over all flips and turns of the picture (self-ensemble);
+                1 to take it as it is.
 
-    @torch.inference_mode()
+        Raises:
+            OSError: There is no room for the temporary file of a large picture's features.
+        """
+        if orientations == 1:
+            return self._upscale(rgb, tile, progress)
+        results: list[Result] = []
+        mean: Floats | None = None
+        for number, (turn, mirrored) in enumerate(ORIENTATIONS[:orientations]):
+            part = _part(progress, number, orientations)
+            one = self._upscale(_laid(rgb, turn, mirrored), tile, part)
+            back = _laid_back(one.rgb, turn, mirrored) / np.float32(orientations)
+            mean = back if mean is None else mean + back
+            results.append(one)
+        assert mean is not None
+        vectors = [one.vector for one in results if one.vector is not None]
+        vector: Floats | None = np.mean(vectors, axis=0, dtype=np.float32) if vectors else None
+        notes = tuple(dict.fromkeys(note for one in results for note in one.notes))
+        return Result(mean, vector, results[0].tiles, results[0].seams, notes)
+
     def estimate(
-        self,
-        rgb: NDArray[np.float32],
-        tile: int | None = None,
-        progress: Callable[[int, int], None] | None = None,
-    ) -> NDArray[np.float32]:
+        self, rgb: Floats, tile: int | None = None, progress: Progress | None = None
+    ) -> Floats | None:
         """The degradation vector alone; the last restoration and the enlargement are left out.
 
-        Args and units as `upscale`.
+        Args and units as `upscale`.  None for a network that estimates nothing.
         """
+        if not self.backend.steps:
+            return self._upscale(rgb, tile, progress).vector
+        return self._walk(rgb, self._tiling(tile, *rgb.shape[:2]), progress).degradation()
+
+    def _upscale(self, rgb: Floats, tile: int | None, progress: Progress | None) -> Result:
         height, width = rgb.shape[:2]
-        job = _Job(self, rgb, _tile_side(tile, height, width), progress)
-        job.alternate(restore_last=False)
-        return job.vector
+        tiling = self._tiling(tile, height, width)
+        side = tiling.side
+        if not self.backend.steps:
+            picture, vector = blended(self.backend, rgb, tiling, progress)
+            tiles = count(height, width, side)
+            seams: Literal["none", "blended"] = "none" if tiles == 1 else "blended"
+            return Result(picture, vector, tiles, seams, tiling.notes)
+        walk = self._walk(rgb, tiling, progress)
+        scale = self.backend.scale
+        output = np.empty((height * scale, width * scale, 3), np.float32)
+        for top, rows in walk.picture():
+            output[top * scale : top * scale + len(rows)] = rows
+        return Result(output, walk.degradation(), count(height, width, side), "none", tiling.notes)
 
-    def _autocast(self) -> AbstractContextManager[object]:
-        if self.precision == "fp32":
-            return nullcontext()
-        return torch.autocast(self.device.type, torch.bfloat16)
-
-
-def _tile_side(tile: int | None, height: int, width: int) -> int:
-    longest = -(-max(height, width) // ESTIMATOR_STRIDE) * ESTIMATOR_STRIDE
-    if tile == 0:
-        return longest
-    if tile is None:
-        tile = AUTO_TILE
-    return min(-(-tile // ESTIMATOR_STRIDE) * ESTIMATOR_STRIDE, longest)
-
-
-class _Job:
-    """One picture on its way through an engine."""
-
-    def __init__(
-        self,
-        engine: Engine,
-        rgb: NDArray[np.float32],
-        side: int,
-        progress: Callable[[int, int], None] | None,
-    ) -> None:
-        self.engine = engine
-        self.network = engine.network
-        self.lr = torch.from_numpy(np.ascontiguousarray(rgb.transpose(2, 0, 1))).unsqueeze(0)
-        self.height, self.width = rgb.shape[:2]
-        self.side = side
-        self.progress = progress
-        block = "rrdb" if isinstance(self.network.restorer.body[0], RRDB) else "edsr"
-        self.block_halo = BLOCK_HALO[block]
-        body = list(self.network.restorer.body)
-        step = SEGMENT_BLOCKS[block]
-        self.segments = [body[i : i + step] for i in range(0, len(body), step)]
-        self.estimator_halo = ESTIMATOR_HALO[len(self.network.estimator.body)]
-        tiles = count(self.height, self.width, side)
-        self.done, self.steps = 0, tiles * (self.network.iterations * (1 + len(self.segments)) + 1)
-        with engine._autocast():
-            self.degradation = self.network.degradation_head(self.network.initial_degradation)
-
-    @property
-    def vector(self) -> NDArray[np.float32]:
-        """The degradation vector as it stands."""
-        with self.engine._autocast():
-            vector = self.network.degradation_tail(self.degradation)
-        numbers: NDArray[np.float32] = vector.flatten().float().cpu().numpy()
-        return numbers
-
-    def run(self) -> NDArray[np.float32]:
-        """The whole way; returns the picture ``(scale*H, scale*W, 3)``."""
-        sr_feature = self.alternate(restore_last=True)
-        assert sr_feature is not None
-        scale = self.network.scale
-        output = np.empty((scale * self.height, scale * self.width, 3), np.float32)
-        for window in self._windows(TAIL_HALO):
-            with self.engine._autocast():
-                sr = self.network.tail(self._load(sr_feature, window))
-            rows, columns = window.inner(scale)
-            piece = sr[0, :, rows, columns].float().clamp(0, 1).permute(1, 2, 0).cpu().numpy()
-            top, left = window.top * scale, window.left * scale
-            output[top : top + piece.shape[0], left : left + piece.shape[1]] = piece
-        return output
-
-    def alternate(self, *, restore_last: bool) -> Tensor | None:
-        """Estimator and Restorer in turn; returns the last image feature of the whole picture."""
-        sr_feature: Tensor | None = None
-        for iteration in range(self.network.iterations):
-            self._estimate(sr_feature)
-            if iteration + 1 < self.network.iterations or restore_last:
-                sr_feature = self._restore(sr_feature)
-        return sr_feature
-
-    def _estimate(self, sr_feature: Tensor | None) -> None:
-        """Update the degradation feature with the Estimator's average over the whole picture."""
-        total = torch.zeros_like(self.degradation, dtype=torch.float64)
-        for window in self._windows(self.estimator_halo):
-            lr, sr = self._features(sr_feature, window)
-            with self.engine._autocast():
-                cells = self.network.estimator(lr, sr, self.degradation)
-            rows, columns = window.inner(divisor=ESTIMATOR_STRIDE)
-            total += cells[:, :, rows, columns].double().sum((2, 3), keepdim=True)
-        number = -(-self.height // ESTIMATOR_STRIDE) * -(-self.width // ESTIMATOR_STRIDE)
-        self.degradation = self.degradation + (total / number).to(self.degradation.dtype)
-
-    def _restore(self, sr_feature: Tensor | None) -> Tensor:
-        """Update the image feature of the whole picture, a segment of the Restorer at a time."""
-        between: Tensor | None = None
-        for number, segment in enumerate(self.segments):
-            last = number + 1 == len(self.segments)
-            between = self._segment(segment, sr_feature, between, last=last)
-        assert between is not None
-        return between
-
-    def _segment(
-        self,
-        blocks: list[nn.Module],
-        sr_feature: Tensor | None,
-        before: Tensor | None,
-        *,
-        last: bool,
-    ) -> Tensor:
-        after = self._new_store()
-        for window in self._windows(len(blocks) * self.block_halo):
-            fused: Tensor | None = None
-            sr: Tensor | None = None
-            if before is None or last:
-                lr, sr = self._features(sr_feature, window)
-                with self.engine._autocast():
-                    fused = self.network.restorer.fuse(lr, sr, self.degradation)
-            x = fused if before is None else self._load(before, window)
-            assert x is not None
-            with self.engine._autocast():
-                for block in blocks:
-                    x = block(x)
-            if last:
-                assert fused is not None and sr is not None
-                x = sr + x + fused
-            rows, columns = window.inner()
-            after[(..., *window.tile)] = x[..., rows, columns].to(after)
-        return after
-
-    def _features(self, sr_feature: Tensor | None, window: Window) -> tuple[Tensor, Tensor]:
-        """Image features of a window: of the input, computed anew, and of the last iteration."""
-        # One more pixel around, so that the head has real neighbours where there are any.
-        rows = slice(max(window.outer_top - HEAD_HALO, 0), window.outer_bottom + HEAD_HALO)
-        columns = slice(max(window.outer_left - HEAD_HALO, 0), window.outer_right + HEAD_HALO)
-        patch = self.lr[..., rows, columns].to(self.engine.device)
-        with self.engine._autocast():
-            feature, _ = self.network.head(patch.contiguous(memory_format=torch.channels_last))
-        top, left = window.outer_top - rows.start, window.outer_left - columns.start
-        height = window.outer_bottom - window.outer_top
-        width = window.outer_right - window.outer_left
-        lr = feature[..., top : top + height, left : left + width]
-        return lr, lr if sr_feature is None else self._load(sr_feature, window)
-
-    def _new_store(self) -> Tensor:
-        features = self.network.image_head.out_channels
-        return torch.empty(1, features, self.height, self.width).contiguous(
-            memory_format=torch.channels_last
+    def _walk(self, rgb: Floats, tiling: Tiling, progress: Progress | None) -> Walk:
+        limit = (
+            feature_limit(self.backend.device) if self.memory_limit is None else self.memory_limit
         )
+        return Walk(self.backend, rgb, tiling, Memory(self.backend, limit), progress)
 
-    def _load(self, store: Tensor, window: Window) -> Tensor:
-        return store[(..., *window.outer)].to(self.engine.device)
+    def _tiling(self, tile: int | None, height: int, width: int) -> Tiling:
+        whole = -(-max(height, width) // GRID) * GRID
+        if tile == 0:
+            return Tiling(whole, whole=True)
+        if tile is None:
+            tile = automatic_tile(self.backend.device)
+        return Tiling(min(-(-tile // GRID) * GRID, whole))
 
-    def _windows(self, halo: int) -> Iterator[Window]:
-        """The tiles of one pass, reported one by one as they are done."""
-        for window in windows(self.height, self.width, self.side, halo):
-            yield window
-            self.done += 1
-            if self.progress:
-                self.progress(self.done, self.steps)
+
+def _part(progress: Progress | None, number: int, parts: int) -> Progress | None:
+    """Progress of one part of several equal ones."""
+    if progress is None:
+        return None
+
+    def tell(done: int, total: int) -> None:
+        progress(number * total + done, parts * total)
+
+    return tell
+
+
+def _laid(rgb: Floats, turn: int, mirrored: bool) -> Floats:
+    turned = np.rot90(rgb[:, ::-1] if mirrored else rgb, turn)
+    return np.ascontiguousarray(turned)
+
+
+def _laid_back(rgb: Floats, turn: int, mirrored: bool) -> Floats:
+    turned = np.rot90(rgb, -turn)
+    return turned[:, ::-1] if mirrored else turned

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+GRID = 8
+"""Tiles begin at multiples of this: the strides of all networks divide it."""
+
 
 @dataclass(frozen=True)
 class Window:
@@ -20,6 +23,24 @@ class Window:
     outer_left: int
     outer_right: int
     """The tile with its halo: these pixels are computed."""
+
+    def split(self, side: int, shape: tuple[int, int]) -> Iterator[Window]:
+        """The window's tile cut into smaller ones with the same halo.
+
+        Args:
+            side: Of the smaller ones, a multiple of 8.
+            shape: Height and width of the picture.
+        """
+        halo = max(self.outer_bottom - self.bottom, self.top - self.outer_top)
+        halo = max(halo, self.outer_right - self.right, self.left - self.outer_left)
+        for y in range(self.top, self.bottom, side):
+            for x in range(self.left, self.right, side):
+                y_end, x_end = min(y + side, self.bottom), min(x + side, self.right)
+                yield Window(
+                    *(y, y_end, x, x_end),
+                    *(max(y - halo, 0), min(y_end + halo, shape[0])),
+                    *(max(x - halo, 0), min(x_end + halo, shape[1])),
+                )
 
     @property
     def outer(self) -> tuple[slice, slice]:
@@ -48,31 +69,43 @@ class Window:
         )
 
 
-def windows(height: int, width: int, tile: int, halo: int) -> Iterator[Window]:
-    """Tiles in reading order.
+def band_windows(
+    shape: tuple[int, int], top: int, bottom: int, side: int, halo: int
+) -> Iterator[Window]:
+    """Tiles of some rows of a picture, in reading order and of about equal size.
 
     Args:
-        height: Of the picture.
-        width: Of the picture.
-        tile: Side of a tile; the last of a row or column may be smaller.
+        shape: Height and width of the picture.
+        top: First row, a multiple of 8.
+        bottom: Behind the last.
+        side: Of the tiles; up to half more where a small rest would remain at the bottom.
         halo: Surroundings on every side, cut off at the picture's edge.
+
+    Yields:
+        Windows whose tiles begin at multiples of 8.
     """
-    for top in range(0, height, tile):
-        bottom = min(top + tile, height)
-        for left in range(0, width, tile):
-            right = min(left + tile, width)
+    height, width = shape
+    rows = max(1, round((bottom - top) / side))
+    columns = -(-width // side)
+    for y, y_end in _pieces(top, bottom, rows):
+        for x, x_end in _pieces(0, width, columns):
             yield Window(
-                top,
-                bottom,
-                left,
-                right,
-                max(top - halo, 0),
-                min(bottom + halo, height),
-                max(left - halo, 0),
-                min(right + halo, width),
+                y,
+                y_end,
+                x,
+                x_end,
+                max(y - halo, 0),
+                min(y_end + halo, height),
+                max(x - halo, 0),
+                min(x_end + halo, width),
             )
 
 
+def _pieces(first: int, last: int, number: int) -> Iterator[tuple[int, int]]:
+    step = -(-(last - first) // (number * GRID)) * GRID
+    return ((start, min(start + step, last)) for start in range(first, last, step))
+
+
 def count(height: int, width: int, tile: int) -> int:
-    """How many tiles `windows` yields."""
+    """How many tiles of a side a picture makes."""
     return -(-height // tile) * -(-width // tile)

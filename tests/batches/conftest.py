@@ -32,8 +32,8 @@ def upscale(program: Callable[..., Outcome], tiny_weights: Path) -> Upscale:
 def interpolating(monkeypatch: pytest.MonkeyPatch) -> None:
     """A network that enlarges as Lanczos does, so that colours can be told from its output."""
 
-    def enlarge(engine: Engine, rgb: np.ndarray, *_: object) -> Result:
-        channels = [enlarge_plane(rgb[..., c], engine.network.scale) for c in range(3)]
+    def enlarge(engine: Engine, rgb: np.ndarray, *_: object, **__: object) -> Result:
+        channels = [enlarge_plane(rgb[..., c], engine.scale) for c in range(3)]
         return Result(np.stack(channels, axis=2), np.zeros(42, np.float32), 1)
 
     monkeypatch.setattr(Engine, "upscale", enlarge)

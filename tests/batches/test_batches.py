@@ -245,10 +245,10 @@ def test_a_bug_in_one_picture_spares_the_others(
         draw(here / f"{number}.png", size=(8 + number, 8))
     right = Engine.upscale
 
-    def wrong(engine: Engine, rgb: np.ndarray, *rest: object) -> object:
+    def wrong(engine: Engine, rgb: np.ndarray, *rest: object, **more: object) -> object:
         if rgb.shape[1] == 9:
             raise ValueError("unforeseen")
-        return right(engine, rgb, *rest)  # type: ignore[arg-type]
+        return right(engine, rgb, *rest, **more)  # type: ignore[arg-type]
 
     monkeypatch.setattr(Engine, "upscale", wrong)
     outcome = upscale(".")
@@ -259,7 +259,7 @@ def test_a_bug_in_one_picture_spares_the_others(
 def test_too_little_memory_is_a_sentence(
     upscale: Upscale, here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def greedy(*_: object) -> None:
+    def greedy(*_: object, **__: object) -> None:
         raise RuntimeError("[enforce fail] not enough memory: you tried to allocate 9 bytes")
 
     monkeypatch.setattr(Engine, "upscale", greedy)

@@ -12,11 +12,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 from sr_cli import __version__
-from sr_cli.inference.engine import Engine
+from sr_cli.inference.torch_backend import torch_engine
 from sr_cli.zoo.loading import load
 from tests.conftest import Outcome, scene
 
@@ -68,11 +67,13 @@ def test_every_command_has_help_with_an_example(program: Program, command: str) 
 def test_upscale_writes_the_engines_picture_beside_its_input(
     program: Program, photo: Path, tiny_weights: Path
 ) -> None:
-    outcome = program("upscale", photo, "--model", tiny_weights, "--tile", 16)
+    outcome = program(
+        *("upscale", photo, "--model", tiny_weights, "--tile", 16, "--precision", "fp32")
+    )
     assert outcome.status == 0, outcome.err
     written = np.asarray(Image.open(photo.with_name("photo_x4.png"))).astype(np.float32) / 255
     rgb = scene(30, 41).astype(np.float32) / 255
-    whole = Engine(load(str(tiny_weights)).network, torch.device("cpu")).upscale(rgb, 0)
+    whole = torch_engine(load(str(tiny_weights)).network).upscale(rgb, 0)
     assert written.shape == (120, 164, 3)
     assert np.abs(written - whole.rgb).max() <= 0.51 / 255
 
@@ -94,7 +95,8 @@ def test_upscale_reports_as_json(program: Program, photo: Path, tiny_weights: Pa
 def test_estimate_gives_the_same_object_as_upscale(
     program: Program, photo: Path, tiny_weights: Path
 ) -> None:
-    large = json.loads(program("upscale", photo, "-m", tiny_weights, "--json").out)
+    upscale = ("upscale", photo, "-m", tiny_weights, "--json", "--precision", "fp32")
+    large = json.loads(program(*upscale).out)
     alone = json.loads(program("estimate-degradation", photo, "-m", tiny_weights, "--json").out)
     assert alone["degradation"]["vector"] == pytest.approx(large["degradation"]["vector"], abs=1e-5)
     assert alone["degradation"].keys() == large["degradation"].keys()

@@ -1,0 +1,138 @@
+"""Networks run by torch, on CPUs, CUDA and MPS."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from sr_cli.inference.backend import Precision
+from sr_cli.inference.engine import Engine
+from sr_cli.inference.plan import Step, steps_of
+from sr_cli.networks.stages import SuperResolver
+
+HALVES = {"fp16": torch.float16, "bf16": torch.bfloat16}
+
+
+class TorchBackend:
+    """See `sr_cli.inference.backend.Backend`."""
+
+    name = "torch"
+
+    def __init__(self, network: SuperResolver, device: torch.device, precision: Precision) -> None:
+        if precision not in ("fp32", *HALVES):
+            raise ValueError(f"torch runs fp32, fp16 and bf16, not {precision}")
+        network = network.to(device).eval()
+        # The fast layout on CPUs and GPUs alike.
+        self.network: SuperResolver = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.place = device
+        self.device = str(device)
+        self.precision: Precision = precision
+        self.scale = network.scale
+        self.functions = {stage.output: stage.run for stage in network.stages()}
+        self.steps = steps_of(network.stages())
+        self.half = HALVES.get(precision)
+
+    def load(self, pixels: NDArray[np.float32]) -> Tensor:
+        picture = torch.from_numpy(pixels).permute(2, 0, 1).unsqueeze(0)
+        return picture.to(self.place).contiguous(memory_format=torch.channels_last)
+
+    def run(self, step: Step, inputs: Sequence[Tensor], *, careful: bool = False) -> Tensor:
+        if careful:
+            inputs = [one.float() for one in inputs]
+        with torch.inference_mode(), self._precision(careful):
+            return self.functions[step.output](*inputs)
+
+    def run_whole(self, picture: Tensor, *, careful: bool = False) -> tuple[Tensor, Tensor | None]:
+        with torch.inference_mode(), self._precision(careful):
+            return self.network(picture)
+
+    def _precision(self, careful: bool) -> AbstractContextManager[object]:
+        if self.half is None or careful:
+            return nullcontext()
+        return torch.autocast(self.place.type, self.half)
+
+    def is_finite(self, array: Tensor) -> bool:
+        if self.half is None:
+            return True
+        # What is kept may have less range than what is computed in.
+        kept = array.to(torch.float16) if self.half is torch.bfloat16 else array
+        return bool(torch.isfinite(kept.sum(dtype=torch.float32)))
+
+    @property
+    def store_dtype(self) -> np.dtype[Any]:
+        # Half precision keeps features with fp16's ten bits, not bf16's seven.
+        return np.dtype(np.float32 if self.half is None else np.float16)
+
+    def empty(self, channels: int, rows: int, columns: int) -> Tensor:
+        kind = torch.float32 if self.half is None else torch.float16
+        memory = torch.empty((1, rows, columns, channels), dtype=kind, device=self.place)
+        return memory.permute(0, 3, 1, 2)
+
+    def wrap(self, memory: NDArray[Any]) -> Tensor:
+        return torch.from_numpy(memory).permute(2, 0, 1).unsqueeze(0)
+
+    def join(self, parts: Sequence[Tensor]) -> Tensor:
+        here = [part.to(self.place) for part in parts]
+        joined = torch.cat(here, 2) if len(here) > 1 else here[0]
+        return joined.contiguous(memory_format=torch.channels_last)
+
+    def sums(self, cells: Tensor) -> NDArray[np.float64]:
+        numbers: NDArray[np.float64] = cells.double().sum((0, 2, 3)).cpu().numpy()
+        return numbers
+
+    def vector(self, numbers: NDArray[np.float64]) -> Tensor:
+        return torch.from_numpy(numbers).float().to(self.place).view(1, -1, 1, 1)
+
+    def numpy(self, array: Tensor) -> NDArray[np.float32]:
+        values: NDArray[np.float32] = array.float().cpu().numpy()
+        return values
+
+    def ran_out_of_memory(self, error: Exception) -> bool:
+        # On CPUs it is a RuntimeError of the allocator.
+        told = isinstance(error, MemoryError | torch.OutOfMemoryError) or (
+            isinstance(error, RuntimeError) and "not enough memory" in str(error)
+        )
+        if told and self.place.type == "cuda":
+            torch.cuda.empty_cache()
+        return told
+
+
+def torch_engine(
+    network: SuperResolver, device: torch.device | None = None, precision: Precision = "fp32"
+) -> Engine:
+    """A network on a device, ready for pictures.
+
+    Args:
+        network: In any mode; it is moved and put into evaluation mode.
+        device: The CPU if None.
+        precision: ``"fp32"``, ``"fp16"`` or ``"bf16"``; see `automatic_precision`.
+    """
+    return Engine(TorchBackend(network, device or torch.device("cpu"), precision))
+
+
+def automatic_precision(device: torch.device) -> Literal["fp32", "fp16", "bf16"]:
+    """The fastest precision that a device computes in by itself.
+
+    bf16 where the processor has instructions for it, else fp16 on CUDA, else fp32.
+    """
+    if device.type == "cuda":
+        with torch.cuda.device(device):
+            return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
+    if device.type == "cpu" and cpu_has_bf16():
+        return "bf16"
+    return "fp32"
+
+
+def cpu_has_bf16() -> bool:
+    """Whether this processor multiplies bf16 faster than fp32."""
+    known = torch.backends.cpu.get_cpu_capability() if hasattr(torch.backends, "cpu") else ""
+    if "AVX512" not in known and "AMX" not in known:
+        return False
+    probes = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    return any(bool(getattr(torch.cpu, probe, bool)()) for probe in probes)

@@ -1,0 +1,237 @@
+"""Seamless tiles: the stages of a network over a picture of any size, with the whole's pixels.
+
+Every stage goes over the picture from top to bottom, a band of tiles at a time, as far as what it
+reads is there, and no further than somebody asks: the enlarged picture asks for the features that
+it is made of, these for those before them.  So what lies between two stages exists only around
+where they work.  An average over the picture is the exception: it has to see all of its input
+before the first tile behind it can begin, and that input stays until it has been used.
+
+Tiles of a stage see a halo of real neighbours, and zero padding only at the picture's own edge: the
+result is the full frame's up to the order of float additions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sr_cli.inference.backend import Array, Backend
+from sr_cli.inference.plan import DEGRADATION, LR, SR, Step
+from sr_cli.inference.store import FeatureMap, Memory
+from sr_cli.inference.tiles import GRID, Window, band_windows
+
+SMALLEST_TILE = 32
+
+
+class Tiling:
+    """The side of tiles, which shrinks for good when memory runs out."""
+
+    def __init__(self, side: int, *, whole: bool = False) -> None:
+        """Begin with a side.
+
+        Args:
+            side: In pixels of the input, a multiple of 8.
+            whole: Whether every stage takes tiles of that side, whatever it weighs.
+        """
+        self.side = side
+        self.whole = whole
+        self.shrunk = False
+        self.redone = 0
+        """Tiles that half precision could not do."""
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What became of the plan, in sentences."""
+        notes: list[str] = []
+        if self.shrunk:
+            notes.append(f"memory ran out, so it went on with tiles of {self.side} pixels")
+        if self.redone:
+            tiles = "1 tile" if self.redone == 1 else f"{self.redone} tiles"
+            notes.append(f"{tiles} left the range of half precision and were done again in fp32")
+        return tuple(notes)
+
+    def shrink(self, side: int, scale: int = 1) -> None:
+        """Go on with smaller tiles.
+
+        Args:
+            side: Of those that will do for a step of this scale.
+            scale: See `side_for`.
+        """
+        self.side = min(self.side, side * max(scale, 2) // 2)
+        self.whole = False
+        self.shrunk = True
+
+    def side_for(self, step: Step) -> int:
+        """Of a step's tiles: those of the enlarged picture weigh most in memory."""
+        if self.whole:
+            return self.side
+        return max(GRID, self.side * 2 // max(step.scale, 2) // GRID * GRID)
+
+
+class Walk:
+    """One picture on its way through the stages of one network."""
+
+    def __init__(
+        self,
+        backend: Backend,
+        rgb: NDArray[np.float32],
+        tiling: Tiling,
+        memory: Memory,
+        progress: Callable[[int, int], None] | None,
+    ) -> None:
+        self.backend = backend
+        self.rgb = rgb
+        self.height, self.width = rgb.shape[:2]
+        self.tiling = tiling
+        self.memory = memory
+        self.progress = progress
+        self.steps = {step.output: step for step in backend.steps}
+        self.made = dict.fromkeys(self.steps, 0)
+        """Rows that each map has got to."""
+        self.maps: dict[str, FeatureMap] = {}
+        self.vectors: dict[str, Array] = {}
+        self.totals: dict[str, NDArray[np.float64]] = {}
+        maps = {s.output for s in backend.steps if s.kind == "map"}
+        self.map_inputs = {
+            s.output: tuple(name for name in s.inputs if name in maps) for s in backend.steps
+        }
+        self.readers = {
+            name: tuple(s for s in backend.steps if name in s.inputs) for name in self.steps
+        }
+        self.behind = self._lags()
+        self.done, self.all = 0, self.height * self.width * sum(map(_is_spatial, backend.steps))
+
+    def picture(self) -> Iterator[tuple[int, NDArray[np.float32]]]:
+        """The enlarged picture from top to bottom: row of the input and ``(h, scale*W, 3)``."""
+        step = self.steps[SR]
+        while self.made[SR] < self.height:
+            top = self.made[SR]
+            height = self._next_band(step)
+            rows = np.empty((height * step.scale, self.width * step.scale, 3), np.float32)
+
+            def keep(window: Window, values: Array, top: int = top, rows: Array = rows) -> None:
+                piece = self.backend.numpy(values)[0].transpose(1, 2, 0)
+                y, x = (window.top - top) * step.scale, window.left * step.scale
+                np.clip(piece, 0, 1, out=rows[y : y + piece.shape[0], x : x + piece.shape[1]])
+
+            self._band(step, height, keep)
+            yield top, rows
+
+    def degradation(self) -> NDArray[np.float32] | None:
+        """The estimated vector, flat, if the network has one."""
+        if DEGRADATION not in self.steps:
+            return None
+        return self.backend.numpy(self._vector(DEGRADATION)).reshape(-1)
+
+    def _vector(self, name: str) -> Array:
+        if name not in self.vectors:
+            step = self.steps[name]
+            if step.kind == "mean":
+                self.vectors[name] = self._mean(step)
+            else:
+                inputs = [self._vector(one) for one in step.inputs]
+                self.vectors[name] = self.backend.run(step, inputs)
+        return self.vectors[name]
+
+    def _mean(self, step: Step) -> Array:
+        parts: list[NDArray[np.float64]] = []
+        while self.made[step.output] < self.height:
+            self._band(
+                step, self._next_band(step), lambda _, cells: parts.append(self.backend.sums(cells))
+            )
+        cells = -(-self.height // step.stride) * -(-self.width // step.stride)
+        return self.backend.vector(np.sum(parts, axis=0) / cells)
+
+    def _map(self, step: Step) -> None:
+        """One more band of a feature map."""
+        values = self.maps.setdefault(step.output, FeatureMap(self.memory, self.height, self.width))
+        self._band(step, self._next_band(step), values.write)
+
+    def _next_band(self, step: Step) -> int:
+        """Height of the step's next band.
+
+        The first is lower by what the step lags behind, so that from then on a band needs just one
+        more of those before it; what would be left at the bottom for that reason goes with the
+        band above.
+        """
+        top, side = self.made[step.output], self.tiling.side
+        lag = self.behind[step.output]
+        height = side - lag if top == 0 and lag < side else side
+        left = self.height - top
+        return left if left - height <= min(lag, side // 2) else height
+
+    def _lags(self) -> dict[str, int]:
+        """How many rows each step is behind the first of its way from the last whole map."""
+        lags: dict[str, int] = {}
+        # What a mean has seen is there as a whole when the steps behind the mean begin.
+        whole: set[str] = {LR}
+        for step in self.steps.values():
+            before = [lags[name] for name in self.map_inputs[step.output] if name not in whole]
+            lags[step.output] = -(-(max(before) + step.halo) // GRID) * GRID if before else 0
+            if step.kind == "mean":
+                whole |= set(self.map_inputs[step.output])
+        return lags
+
+    def _band(self, step: Step, height: int, keep: Callable[[Window, Array], None]) -> None:
+        """Run a step on the tiles of its next band, after what it reads has been made."""
+        for name in step.inputs:
+            if name != LR and name not in self.map_inputs[step.output]:
+                self._vector(name)
+        top = self.made[step.output]
+        bottom = top + height
+        for name in self.map_inputs[step.output]:
+            while self.made[name] < min(bottom + step.halo, self.height):
+                self._map(self.steps[name])
+        shape = self.height, self.width
+        for window in band_windows(shape, top, bottom, self.tiling.side_for(step), step.halo):
+            self._tile(step, window, keep)
+        self.made[step.output] = bottom
+        for name in self.map_inputs[step.output]:
+            self.maps[name].forget_above(min(map(self._still_reads, self.readers[name])))
+
+    def _still_reads(self, step: Step) -> int:
+        """The first row of its inputs that a step has still to read."""
+        made = self.made[step.output]
+        return self.height if made == self.height else made - step.halo
+
+    def _tile(self, step: Step, window: Window, keep: Callable[[Window, Array], None]) -> None:
+        """One tile, or smaller ones if it does not fit in memory."""
+        side = max(window.bottom - window.top, window.right - window.left)
+        failure: Exception | None = None
+        try:
+            values = self._run(step, window)
+        except Exception as error:
+            if side <= SMALLEST_TILE or not self.backend.ran_out_of_memory(error):
+                raise
+            failure = error.with_traceback(None)  # which would hold on to memory
+        if failure is not None:
+            smaller = max(SMALLEST_TILE, -(-side // 2 // GRID) * GRID)
+            self.tiling.shrink(smaller, step.scale)
+            for part in window.split(smaller, (self.height, self.width)):
+                self._tile(step, part, keep)
+            return
+        divisor = step.stride if step.kind == "mean" else 1
+        rows, columns = window.inner(step.scale, divisor)
+        keep(window, values[:, :, rows, columns])
+        self.done += (window.bottom - window.top) * (window.right - window.left)
+        if self.progress:
+            self.progress(self.done, self.all)
+
+    def _run(self, step: Step, window: Window) -> Array:
+        inputs = [self._input(name, window) for name in step.inputs]
+        values = self.backend.run(step, inputs)
+        if not self.backend.is_finite(values):
+            self.tiling.redone += 1
+            values = self.backend.run(step, inputs, careful=True)
+        return values
+
+    def _input(self, name: str, window: Window) -> Array:
+        if name == LR:
+            return self.backend.load(self.rgb[window.outer])
+        return self.maps[name].read(window) if name in self.maps else self.vectors[name]
+
+
+def _is_spatial(step: Step) -> bool:
+    return step.kind != "vector"
