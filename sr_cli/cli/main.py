@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from sr_cli import __version__
-from sr_cli.cli import console, degrade, estimate, evaluate, models, train, upscale
+from sr_cli.cli import bench, console, degrade, estimate, evaluate, models, train, upscale
 
 app = typer.Typer(
     name="sr-cli",
@@ -27,6 +27,7 @@ app.command("estimate-degradation")(estimate.estimate_degradation)
 app.add_typer(models.app, name="models")
 app.command("degrade")(degrade.degrade)
 app.command("evaluate")(evaluate.evaluate)
+app.command("bench")(bench.bench)
 app.command("train")(train.train)
 
 

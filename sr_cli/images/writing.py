@@ -274,7 +274,8 @@ def _through_pillow(
     mode = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}[prepared.samples.shape[2]]
     mode = "CMYK" if prepared.model == "cmyk" else mode
     samples = prepared.samples[..., 0] if mode == "L" else prepared.samples
-    image = Image.frombytes(mode, samples.shape[1::-1], np.ascontiguousarray(samples).tobytes())
+    held = memoryview(np.ascontiguousarray(samples)).cast("B")  # no copy where Pillow needs none
+    image = Image.frombuffer(mode, samples.shape[1::-1], held, "raw", mode, 0, 1)
     try:
         image.save(stream, chosen.name.upper(), **_options(prepared, chosen, quality))
     except OSError as error:

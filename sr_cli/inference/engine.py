@@ -14,7 +14,7 @@ from sr_cli.inference.blend import blended
 from sr_cli.inference.memory import automatic_tile, feature_limit
 from sr_cli.inference.store import Memory
 from sr_cli.inference.tiles import GRID, count
-from sr_cli.inference.walk import Tiling, Walk
+from sr_cli.inference.walk import SMALLEST_TILE, Tiling, Walk
 
 Floats = NDArray[np.float32]
 Progress = Callable[[int, int], None]
@@ -121,8 +121,8 @@ class Engine:
         tiling = self._tiling(tile, height, width)
         side = tiling.side
         if not self.backend.steps:
-            picture, vector = blended(self.backend, rgb, tiling, progress)
-            tiles = count(height, width, side)
+            picture, vector = self._blended(rgb, tiling, progress)
+            tiles = count(height, width, tiling.side)
             seams: Literal["none", "blended"] = "none" if tiles == 1 else "blended"
             return Result(picture, vector, tiles, seams, tiling.notes)
         walk = self._walk(rgb, tiling, progress)
@@ -131,6 +131,18 @@ class Engine:
         for top, rows in walk.picture():
             output[top * scale : top * scale + len(rows)] = rows
         return Result(output, walk.degradation(), count(height, width, side), "none", tiling.notes)
+
+    def _blended(
+        self, rgb: Floats, tiling: Tiling, progress: Progress | None
+    ) -> tuple[Floats, Floats | None]:
+        while True:
+            try:
+                return blended(self.backend, rgb, tiling, progress)
+            except Exception as error:
+                fits = min(tiling.side, max(rgb.shape)) <= SMALLEST_TILE
+                if fits or not self.backend.ran_out_of_memory(error):
+                    raise
+            tiling.shrink(max(SMALLEST_TILE, -(-tiling.side // 2 // GRID) * GRID))
 
     def _walk(self, rgb: Floats, tiling: Tiling, progress: Progress | None) -> Walk:
         limit = (

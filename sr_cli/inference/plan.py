@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Literal, Protocol
 
 LR = "lr"
+POSITION = "position"
 SR = "sr"
 DEGRADATION = "degradation"
 

@@ -23,19 +23,22 @@ def enlarge_plane(plane: NDArray[np.float32], scale: int) -> NDArray[np.float32]
     return np.clip(np.asarray(large, np.float32), 0, 1)
 
 
-def resize(pixels: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
+def resize(
+    pixels: NDArray[np.float32], size: tuple[int, int], *, limits: bool = True
+) -> NDArray[np.float32]:
     """Another size, by Lanczos interpolation, with antialiasing where it is smaller.
 
     Args:
         pixels: ``(H, W, C)`` in [0, 1].
         size: Width and height of the result.
+        limits: Whether to cut the result to [0, 1].
 
     Returns:
-        ``(height, width, C)``, cut to [0, 1].
+        ``(height, width, C)``.
     """
     width, height = size
     resized = np.empty((height, width, pixels.shape[2]), np.float32)
     for channel in range(pixels.shape[2]):
         image = Image.fromarray(np.ascontiguousarray(pixels[..., channel], np.float32))
         resized[..., channel] = np.asarray(image.resize(size, Image.Resampling.LANCZOS))
-    return np.clip(resized, 0, 1, out=resized)
+    return np.clip(resized, 0, 1, out=resized) if limits else resized

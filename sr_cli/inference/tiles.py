@@ -24,15 +24,14 @@ class Window:
     outer_right: int
     """The tile with its halo: these pixels are computed."""
 
-    def split(self, side: int, shape: tuple[int, int]) -> Iterator[Window]:
-        """The window's tile cut into smaller ones with the same halo.
+    def split(self, side: int, halo: int, shape: tuple[int, int]) -> Iterator[Window]:
+        """The window's tile cut into smaller ones.
 
         Args:
             side: Of the smaller ones, a multiple of 8.
+            halo: Their surroundings on every side, cut off at the picture's edge.
             shape: Height and width of the picture.
         """
-        halo = max(self.outer_bottom - self.bottom, self.top - self.outer_top)
-        halo = max(halo, self.outer_right - self.right, self.left - self.outer_left)
         for y in range(self.top, self.bottom, side):
             for x in range(self.left, self.right, side):
                 y_end, x_end = min(y + side, self.bottom), min(x + side, self.right)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Literal
@@ -9,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from sr_cli.inference.backend import Precision
 from sr_cli.inference.engine import Engine
@@ -34,23 +35,28 @@ class TorchBackend:
         self.device = str(device)
         self.precision: Precision = precision
         self.scale = network.scale
-        self.functions = {stage.output: stage.run for stage in network.stages()}
-        self.steps = steps_of(network.stages())
         self.half = HALVES.get(precision)
+        self.fast = self.network if self.half is None else _halved(self.network, self.half)
+        self.steps = steps_of(network.stages())
+        self.functions = {stage.output: stage.run for stage in self.fast.stages()}
+        self.careful = {stage.output: stage.run for stage in self.network.stages()}
 
     def load(self, pixels: NDArray[np.float32]) -> Tensor:
-        picture = torch.from_numpy(pixels).permute(2, 0, 1).unsqueeze(0)
+        # torch warns of memory that it could write to but must not.
+        own = pixels if pixels.flags.writeable else pixels.copy()
+        picture = torch.from_numpy(own).permute(2, 0, 1).unsqueeze(0)
         return picture.to(self.place).contiguous(memory_format=torch.channels_last)
 
     def run(self, step: Step, inputs: Sequence[Tensor], *, careful: bool = False) -> Tensor:
         if careful:
             inputs = [one.float() for one in inputs]
+        function = (self.careful if careful else self.functions)[step.output]
         with torch.inference_mode(), self._precision(careful):
-            return self.functions[step.output](*inputs)
+            return function(*inputs)
 
     def run_whole(self, picture: Tensor, *, careful: bool = False) -> tuple[Tensor, Tensor | None]:
         with torch.inference_mode(), self._precision(careful):
-            return self.network(picture)
+            return (self.network if careful else self.fast)(picture)
 
     def _precision(self, careful: bool) -> AbstractContextManager[object]:
         if self.half is None or careful:
@@ -60,22 +66,21 @@ class TorchBackend:
     def is_finite(self, array: Tensor) -> bool:
         if self.half is None:
             return True
-        # What is kept may have less range than what is computed in.
-        kept = array.to(torch.float16) if self.half is torch.bfloat16 else array
-        return bool(torch.isfinite(kept.sum(dtype=torch.float32)))
+        return bool(torch.isfinite(array.sum(dtype=torch.float32)))
 
     @property
     def store_dtype(self) -> np.dtype[Any]:
-        # Half precision keeps features with fp16's ten bits, not bf16's seven.
-        return np.dtype(np.float32 if self.half is None else np.float16)
+        # NumPy knows no bf16; its memory is taken for 16-bit numbers and seen as bf16.
+        return np.dtype(np.float32 if self.half is None else np.int16)
 
     def empty(self, channels: int, rows: int, columns: int) -> Tensor:
-        kind = torch.float32 if self.half is None else torch.float16
+        kind = self.half or torch.float32
         memory = torch.empty((1, rows, columns, channels), dtype=kind, device=self.place)
         return memory.permute(0, 3, 1, 2)
 
     def wrap(self, memory: NDArray[Any]) -> Tensor:
-        return torch.from_numpy(memory).permute(2, 0, 1).unsqueeze(0)
+        pixels = torch.from_numpy(memory).permute(2, 0, 1).unsqueeze(0)
+        return pixels if self.half is None else pixels.view(self.half)
 
     def join(self, parts: Sequence[Tensor]) -> Tensor:
         here = [part.to(self.place) for part in parts]
@@ -101,6 +106,19 @@ class TorchBackend:
         if told and self.place.type == "cuda":
             torch.cuda.empty_cache()
         return told
+
+
+def _halved(network: SuperResolver, half: torch.dtype) -> SuperResolver:
+    """A copy whose convolutions have their weights in half precision already.
+
+    Autocast would convert them anew for every tile.
+    """
+    halved = copy.deepcopy(network)
+    for name, module in halved.named_modules():
+        careful = any(name == one or name.startswith(f"{one}.") for one in halved.single_precision)
+        if isinstance(module, nn.Conv2d | nn.Linear) and not careful:
+            module.to(half)
+    return halved
 
 
 def torch_engine(

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sr_cli.inference.backend import Array, Backend
-from sr_cli.inference.plan import DEGRADATION, LR, SR, Step
+from sr_cli.inference.plan import DEGRADATION, LR, POSITION, SR, Step
 from sr_cli.inference.store import FeatureMap, Memory
 from sr_cli.inference.tiles import GRID, Window, band_windows
 
@@ -92,7 +92,6 @@ class Walk:
         """Rows that each map has got to."""
         self.maps: dict[str, FeatureMap] = {}
         self.vectors: dict[str, Array] = {}
-        self.totals: dict[str, NDArray[np.float64]] = {}
         maps = {s.output for s in backend.steps if s.kind == "map"}
         self.map_inputs = {
             s.output: tuple(name for name in s.inputs if name in maps) for s in backend.steps
@@ -157,6 +156,8 @@ class Walk:
         band above.
         """
         top, side = self.made[step.output], self.tiling.side
+        if self.tiling.whole:
+            return self.height - top
         lag = self.behind[step.output]
         height = side - lag if top == 0 and lag < side else side
         left = self.height - top
@@ -177,7 +178,7 @@ class Walk:
     def _band(self, step: Step, height: int, keep: Callable[[Window, Array], None]) -> None:
         """Run a step on the tiles of its next band, after what it reads has been made."""
         for name in step.inputs:
-            if name != LR and name not in self.map_inputs[step.output]:
+            if name not in (LR, POSITION, *self.map_inputs[step.output]):
                 self._vector(name)
         top = self.made[step.output]
         bottom = top + height
@@ -209,7 +210,7 @@ class Walk:
         if failure is not None:
             smaller = max(SMALLEST_TILE, -(-side // 2 // GRID) * GRID)
             self.tiling.shrink(smaller, step.scale)
-            for part in window.split(smaller, (self.height, self.width)):
+            for part in window.split(smaller, step.halo, (self.height, self.width)):
                 self._tile(step, part, keep)
             return
         divisor = step.stride if step.kind == "mean" else 1
@@ -230,7 +231,18 @@ class Walk:
     def _input(self, name: str, window: Window) -> Array:
         if name == LR:
             return self.backend.load(self.rgb[window.outer])
+        if name == POSITION:
+            return self.backend.load(self._positions(window))
         return self.maps[name].read(window) if name in self.maps else self.vectors[name]
+
+    def _positions(self, window: Window) -> NDArray[np.float32]:
+        """See `sr_cli.networks.stages.positions`; ``(h, w, 2)``."""
+        ends = max(self.height - 1, 1), max(self.width - 1, 1)
+        places = (
+            np.arange(part.start, part.stop, dtype=np.float32) / np.float32(end)
+            for part, end in zip(window.outer, ends, strict=True)
+        )
+        return np.stack(np.meshgrid(*places, indexing="ij"), axis=2)
 
 
 def _is_spatial(step: Step) -> bool:

@@ -1,4 +1,4 @@
-"""Residual blocks shared by the families: EDSR's and RRDB's."""
+"""Blocks shared by the families: EDSR's, RRDB's, channel attention, sub-pixel upsampling."""
 
 from __future__ import annotations
 
@@ -10,19 +10,38 @@ LEAK = 0.2
 
 
 class EDSRBlock(nn.Module):
-    """EDSR's residual block without normalisation: ``x + conv(lrelu(conv(x)))``.
+    """EDSR's residual block without normalisation: ``x + scale * conv(lrelu(conv(x)))``.
 
     Input and output are ``(N, features, H, W)``.
     """
 
-    def __init__(self, features: int) -> None:
+    def __init__(self, features: int, slope: float = LEAK, residual_scale: float = 1.0) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(features, features, 3, padding=1)
         self.conv2 = nn.Conv2d(features, features, 3, padding=1)
-        self.act = nn.LeakyReLU(LEAK)
+        self.act = nn.LeakyReLU(slope)
+        self.residual_scale = residual_scale
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.conv2(self.act(self.conv1(x)))
+        residual = self.conv2(self.act(self.conv1(x)))
+        return x + (residual if self.residual_scale == 1 else self.residual_scale * residual)
+
+
+class ChannelAttention(nn.Module):
+    """Weighs each channel by what all channels are on average over the picture (as in RCAN).
+
+    Input and output are ``(N, features, H, W)``.
+    """
+
+    def __init__(self, features: int, reduction: int = 16, slope: float = 0.0) -> None:
+        super().__init__()
+        self.squeeze = nn.Conv2d(features, features // reduction, 1)
+        self.act = nn.LeakyReLU(slope)
+        self.excite = nn.Conv2d(features // reduction, features, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        mean = x.mean((2, 3), keepdim=True)
+        return x * torch.sigmoid(self.excite(self.act(self.squeeze(mean))))
 
 
 class DenseBlock(nn.Module):

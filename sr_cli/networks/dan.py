@@ -14,8 +14,6 @@ Paper: Luo et al., "End-to-end Alternating Optimization for Real-World Blind Sup
 
 from __future__ import annotations
 
-import math
-import re
 from collections.abc import Mapping
 from functools import partial
 from typing import Any, Literal
@@ -25,6 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sr_cli.networks.blocks import RRDB, EDSRBlock, upsampler
+from sr_cli.networks.keys import Renames, count, has_all, rename, upsampler_scale
 from sr_cli.networks.stages import DEGRADATION, LR, SR, Stage, SuperResolver
 
 BlockName = Literal["edsr", "rrdb"]
@@ -134,6 +133,8 @@ class DAN(SuperResolver):
         estimator: Size of the Estimator; the published RRDB models use ``"large"``.
     """
 
+    single_precision = ("image_head",)
+
     def __init__(
         self,
         scale: int = 4,
@@ -172,8 +173,13 @@ class DAN(SuperResolver):
 
     def _feature(self, lr: Tensor) -> Tensor:
         # Half precision would round away the faint traces that the Estimator lives on.
-        with torch.autocast(lr.device.type, enabled=False):
+        place = "cpu" if lr.is_meta else lr.device.type  # shapes alone have no autocast
+        with torch.autocast(place, enabled=False):
             return self.image_head(lr - self.mean)
+
+    def _body_feature(self, lr: Tensor) -> Tensor:
+        """The input's feature as precise as the weights that it meets."""
+        return self._feature(lr).to(self.restorer.fusion.weight.dtype)
 
     def tail(self, sr: Tensor) -> Tensor:
         """Image features ``(N, F, H, W)`` to a picture ``(N, 3, scale*H, scale*W)``."""
@@ -221,7 +227,7 @@ class DAN(SuperResolver):
 
     def _estimator_stages(self, i: int) -> list[Stage]:
         def update(lr: Tensor, degradation: Tensor, *x: Tensor) -> Tensor:
-            feature = self._feature(lr)
+            feature = self._body_feature(lr)
             return self.estimator(feature, *(x or (feature,)), degradation)
 
         before = () if i == 1 else (f"x{i - 1}",)
@@ -278,7 +284,7 @@ class DAN(SuperResolver):
             opens: Whether no blocks come before.
             closes: Whether none come after.
         """
-        feature = self._feature(lr)
+        feature = self._body_feature(lr)
         first_iteration = len(maps) == (0 if opens else 1)
         sr = feature if first_iteration else maps[0]
         fused = self.restorer.fuse(feature, sr, degradation)
@@ -302,7 +308,7 @@ class DAN(SuperResolver):
         return self.degradation_tail(degradation).flatten(1)
 
 
-_RENAMES: tuple[tuple[str, str], ...] = (
+_RENAMES: Renames = (
     (r"^init_deg$", "initial_degradation"),
     (r"^img_(head|tail)\.", r"image_\1."),
     (r"^deg_head\.", "degradation_head."),
@@ -317,6 +323,10 @@ _RENAMES: tuple[tuple[str, str], ...] = (
 )
 
 
+NEEDED = ("initial_degradation", "restorer.fusion.weight", "estimator.tail.weight")
+"""Keys by which a DAN is known."""
+
+
 def convert_published(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Rename the keys of a published RealDAN or KernelDAN checkpoint to ours.
 
@@ -326,14 +336,7 @@ def convert_published(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     Returns:
         A state dict that `DAN` loads strictly, with its tensors untouched.
     """
-    converted: dict[str, Tensor] = {}
-    for key, tensor in state.items():
-        for pattern, replacement in _RENAMES:
-            key, found = re.subn(pattern, replacement, key)
-            if found:
-                break
-        converted[key] = tensor
-    return converted
+    return rename(state, _RENAMES)
 
 
 def detect(state: Mapping[str, Tensor]) -> dict[str, Any] | None:
@@ -344,26 +347,19 @@ def detect(state: Mapping[str, Tensor]) -> dict[str, Any] | None:
     Returns:
         Keyword arguments for `DAN`, or None if the state dict is not a DAN's.
     """
-    needed = ("initial_degradation", "restorer.fusion.weight", "estimator.tail.weight")
-    if any(key not in state for key in needed):
+    if not has_all(state, NEEDED):
         return None
-    ups = [key for key in state if re.fullmatch(r"image_tail\.1\.\d+\.weight", key)]
     features = state["restorer.fusion.weight"].shape[0]
-    estimator_blocks = _count(state, r"estimator\.body\.(\d+)\.")
+    estimator_blocks = count(state, r"estimator\.body\.(\d+)\.")
     sizes = {len(strides): size for size, strides in ESTIMATOR_STRIDES.items()}
     if estimator_blocks not in sizes:
         return None
     return {
-        "scale": math.prod(math.isqrt(state[key].shape[0] // features) for key in ups),
+        "scale": upsampler_scale(state, "image_tail.1", features),
         "degradation_size": state["initial_degradation"].shape[1],
         "features": features,
-        "blocks": _count(state, r"restorer\.body\.(\d+)\."),
+        "blocks": count(state, r"restorer\.body\.(\d+)\."),
         "block": "rrdb" if "restorer.body.0.rdb1.conv1.weight" in state else "edsr",
         "estimator": sizes[estimator_blocks],
         "iterations": 3,
     }
-
-
-def _count(state: Mapping[str, Tensor], pattern: str) -> int:
-    """How many different numbers a pattern's group takes in the keys."""
-    return len({found[1] for key in state if (found := re.match(pattern, key))})

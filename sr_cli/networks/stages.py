@@ -9,14 +9,18 @@ tile, with the pixels of the whole, by a program that knows nothing else of it.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import torch
 from torch import Tensor, nn
 
 LR = "lr"
 """Name of the input picture among the inputs of stages."""
+POSITION = "position"
+"""Name of a map that comes with the picture: how far down and how far right each pixel is, see
+`positions`.  For the few networks whose grid stretches over the picture."""
 SR = "sr"
 """Name of the enlarged picture, which every chain ends with."""
 DEGRADATION = "degradation"
@@ -30,7 +34,8 @@ class Stage:
     output: str
     """What later stages call its result; no two stages share it."""
     inputs: tuple[str, ...]
-    """``LR`` or outputs of earlier stages, in the order of the function's arguments."""
+    """``LR``, ``POSITION`` or outputs of earlier stages, in the order of the function's
+    arguments."""
     run: Callable[..., Tensor]
     """From the inputs to the output.  Maps are ``(N, C, h, w)`` and all of one window of the
     picture, vectors are ``(N, C, 1, 1)``.  Pads with zeros where its input ends, so a window must
@@ -53,6 +58,8 @@ class SuperResolver(nn.Module, ABC):
 
     scale: int
     """Enlargement."""
+    single_precision: tuple[str, ...] = ()
+    """Modules that compute in single precision even where the rest does in half."""
 
     @abstractmethod
     def forward(self, lr: Tensor) -> tuple[Tensor, Tensor | None]:
@@ -62,8 +69,9 @@ class SuperResolver(nn.Module, ABC):
             lr: ``(N, 3, H, W)`` RGB in [0, 1].
 
         Returns:
-            The picture ``(N, 3, scale*H, scale*W)``, about [0, 1] and not clamped, and the
-            degradation vector ``(N, size)``, or None for a network that estimates nothing.
+            The picture ``(N, 3, scale*H, scale*W)``, about [0, 1] and not clamped, and what was
+            estimated, ``(N, size)``, or None for a network that estimates nothing.  What the
+            numbers are is said by the network's family, see `sr_cli.networks.registry`.
         """
 
     def stages(self) -> tuple[Stage, ...]:
@@ -73,6 +81,47 @@ class SuperResolver(nn.Module, ABC):
         picture in every block: tiles of it have to overlap widely and be blended.
         """
         return ()
+
+
+def segments(
+    name: str, source: str, blocks: Sequence[nn.Module], halo: int, length: int
+) -> list[Stage]:
+    """Local blocks in a row, each from one map to one map, as stages of a few blocks each.
+
+    Args:
+        name: Begin of the stages' names.
+        source: Name of the map that enters the first block.
+        blocks: At least one.
+        halo: Of one block.
+        length: Blocks that make one stage: fewer need a smaller halo, and more passes over the
+            picture.
+
+    Returns:
+        The stages; the last one's output is that of the last block.
+    """
+    stages: list[Stage] = []
+    for first in range(0, len(blocks), length):
+        part = blocks[first : first + length]
+        before = stages[-1].output if stages else source
+        run = nn.Sequential(*part)
+        stages.append(Stage(f"{name}{first + len(part)}", (before,), run, halo=halo * len(part)))
+    return stages
+
+
+def positions(lr: Tensor) -> Tensor:
+    """Where each pixel of a whole picture is: rows, then columns, from 0 to 1.
+
+    Args:
+        lr: ``(N, 3, H, W)``.
+
+    Returns:
+        ``(N, 2, H, W)``; 0 in the first row or column and 1 in the last, 0 if it is the only one.
+    """
+    count, _, height, width = lr.shape
+    rows = torch.arange(height, dtype=lr.dtype, device=lr.device) / max(height - 1, 1)
+    columns = torch.arange(width, dtype=lr.dtype, device=lr.device) / max(width - 1, 1)
+    grid = torch.stack(torch.meshgrid(rows, columns, indexing="ij"))
+    return grid.expand(count, -1, -1, -1)
 
 
 def run_whole(stages: tuple[Stage, ...], lr: Tensor) -> Mapping[str, Tensor]:
@@ -85,7 +134,7 @@ def run_whole(stages: tuple[Stage, ...], lr: Tensor) -> Mapping[str, Tensor]:
     Returns:
         Every stage's output by name; those of means already averaged.
     """
-    values: dict[str, Tensor] = {LR: lr}
+    values: dict[str, Tensor] = {LR: lr, POSITION: positions(lr)}
     for stage in stages:
         value = stage.run(*(values[name] for name in stage.inputs))
         values[stage.output] = value.mean((2, 3), keepdim=True) if stage.kind == "mean" else value

@@ -389,3 +389,53 @@ def test_two_slashes_and_a_dot_do_not_hide_that_the_output_is_the_input(
     assert upscale(".", "-o", ".").status == 0
     assert "left out" in upscale(".", "-o", f"{here}//.", "--skip-existing").err
     assert names(here) == ["a.png", "a_x4.png"]
+
+
+def test_devices_share_a_batch(upscale: Upscale, here: Path) -> None:
+    for number in range(6):
+        draw(here / f"{number}.png", size=(30 + number, 20))
+    (here / "bad.png").write_bytes(b"nothing")
+    outcome = upscale(".", "-o", "out", "--device", "cpu,cpu", "--precision", "fp32")
+    assert outcome.status == 1
+    assert "6 done, 0 skipped, 1 failed" in outcome.err and "bad.png" in outcome.err
+    upscale(".", "-o", "alone", "--precision", "fp32")
+    for number in range(6):
+        together, alone = (Image.open(here / way / f"{number}_x4.png") for way in ("out", "alone"))
+        assert np.array_equal(np.asarray(together), np.asarray(alone))
+
+
+def test_another_enlargement_than_the_models(upscale: Upscale, here: Path) -> None:
+    values = np.random.default_rng(3).integers(0, 256, (20, 31, 4)).astype(np.uint8)
+    Image.fromarray(values, "RGBA").save(here / "a.png")
+    outcome = upscale("a.png", "--outscale", "2.5", "--json")
+    assert outcome.status == 0, outcome.err
+    answer = json.loads(outcome.out)
+    assert (answer["width"], answer["height"], answer["scale"]) == (78, 50, 2.5)
+    with Image.open(here / "a_x2.5.png") as large:
+        assert large.size == (78, 50) and large.mode == "RGBA"
+
+
+def test_all_orientations_averaged(upscale: Upscale, here: Path) -> None:
+    draw(here / "a.png", size=(31, 20))
+    outcome = upscale("a.png", "--tta", "--json")
+    answer = json.loads(outcome.out)
+    assert (answer["width"], answer["height"]) == (124, 80)
+
+
+@pytest.mark.parametrize(
+    ("options", "hint"),
+    [
+        (("--device", "cuda:7"), "cuda:7"),
+        (("--device", "nonsense"), "nonsense"),
+        (("--precision", "fp16"), "fp16"),
+        (("--precision", "int8", "--backend", "torch"), "int8"),
+    ],
+)
+def test_what_this_machine_cannot_do_is_one_sentence(
+    upscale: Upscale, here: Path, options: tuple[str, ...], hint: str
+) -> None:
+    draw(here / "a.png")
+    outcome = upscale("a.png", *options)
+    assert outcome.status == 1
+    assert outcome.err.startswith("sr-cli: ") and hint in outcome.err
+    assert len(outcome.err.splitlines()) == 1

@@ -1,28 +1,120 @@
-"""A network's stages, run over the whole picture, compute what the network does."""
+"""A network's stages compute what the network does, over the whole picture and over tiles of it."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import pytest
 import torch
+from torch import Tensor
+from toys import TOYS, toy
 
-from sr_cli.networks.dan import DAN
-from sr_cli.networks.stages import DEGRADATION, SR, run_whole
+from sr_cli.networks.stages import (
+    DEGRADATION,
+    LR,
+    POSITION,
+    SR,
+    Stage,
+    positions,
+    run_whole,
+)
 
-NETWORKS = {
-    "dan": lambda: DAN(),
-    "dan-rrdb": lambda: DAN(block="rrdb", estimator="large", blocks=3, features=16),
-    "dan-one-segment": lambda: DAN(iterations=1, blocks=4, scale=2),
-    "dan-uneven-segments": lambda: DAN(iterations=2, blocks=5, scale=3, features=16),
-}
+POOLED_EVERYWHERE = [name for name in TOYS if name.startswith(("danv1", "dmsr"))]
+COARSER_INSIDE = ["rrdb-unshuffled"]
+CUT = [name for name in TOYS if name not in POOLED_EVERYWHERE + COARSER_INSIDE]
+TILE = 16
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", CUT)
 def test_stages_compute_what_forward_does(name: str) -> None:
-    torch.manual_seed(0)
-    network = NETWORKS[name]().eval()
+    network = toy(name)
     lr = torch.rand(2, 3, 37, 45)
     with torch.inference_mode():
         sr, vector = network(lr)
         values = run_whole(network.stages(), lr)
-    torch.testing.assert_close(values[SR], sr, atol=2e-6, rtol=0)
-    torch.testing.assert_close(values[DEGRADATION].flatten(1), vector, atol=2e-6, rtol=0)
+    assert_same(values, sr, vector)
+
+
+@pytest.mark.parametrize("shape", [(10, 240), (240, 10)], ids=["wide", "tall"])
+@pytest.mark.parametrize("name", CUT)
+def test_halos_are_wide_enough(name: str, shape: tuple[int, int]) -> None:
+    network = toy(name)
+    lr = torch.rand(1, 3, *shape)
+    with torch.inference_mode():
+        sr, vector = network(lr)
+        values = run_tiled(network.stages(), lr)
+    assert_same(values, sr, vector)
+
+
+@pytest.mark.parametrize("name", POOLED_EVERYWHERE + COARSER_INSIDE)
+def test_what_cannot_be_cut_says_so(name: str) -> None:
+    assert toy(name).stages() == ()
+
+
+@pytest.mark.parametrize("name", CUT)
+def test_stages_are_a_chain(name: str) -> None:
+    known = {LR, POSITION}
+    stages = toy(name).stages()
+    for stage in stages:
+        assert known.issuperset(stage.inputs)
+        assert stage.output not in known
+        # Tiles begin at multiples of 8, and so do their halos in cells of the stride.
+        assert stage.halo % stage.stride == 0
+        known.add(stage.output)
+    assert stages[-1].output == SR
+    assert all(stage.scale == 1 for stage in stages[:-1])
+
+
+def assert_same(values: Mapping[str, Tensor], sr: Tensor, vector: Tensor | None) -> None:
+    torch.testing.assert_close(values[SR], sr, atol=1e-5 * float(sr.abs().max()), rtol=0)
+    assert (vector is None) == (DEGRADATION not in values)
+    if vector is not None:
+        torch.testing.assert_close(values[DEGRADATION].flatten(1), vector, atol=5e-6, rtol=0)
+
+
+def run_tiled(stages: tuple[Stage, ...], lr: Tensor) -> Mapping[str, Tensor]:
+    """As `run_whole`, from tiles with the stages' halos."""
+    values = {LR: lr, POSITION: positions(lr)}
+    vectors: set[str] = set()
+    for stage in stages:
+        if stage.kind == "vector":
+            value = stage.run(*(values[name] for name in stage.inputs))
+        else:
+            value = tiled(stage, values, vectors)
+        if stage.kind != "map":
+            vectors.add(stage.output)
+        values[stage.output] = value.mean((2, 3), keepdim=True) if stage.kind == "mean" else value
+    return values
+
+
+def tiled(stage: Stage, values: Mapping[str, Tensor], vectors: set[str]) -> Tensor:
+    height, width = values[LR].shape[2:]
+    rows = []
+    for top in range(0, height, TILE):
+        row = []
+        for left in range(0, width, TILE):
+            outer_top, outer_left = max(top - stage.halo, 0), max(left - stage.halo, 0)
+            window = (
+                ...,
+                slice(outer_top, top + TILE + stage.halo),
+                slice(outer_left, left + TILE + stage.halo),
+            )
+            inputs = (v if n in vectors else v[window] for n, v in picked(stage, values))
+            value = stage.run(*inputs)
+            inner = (
+                inside(top - outer_top, min(TILE, height - top), stage),
+                inside(left - outer_left, min(TILE, width - left), stage),
+            )
+            row.append(value[(..., *inner)])
+        rows.append(torch.cat(row, 3))
+    return torch.cat(rows, 2)
+
+
+def picked(stage: Stage, values: Mapping[str, Tensor]) -> list[tuple[str, Tensor]]:
+    return [(name, values[name]) for name in stage.inputs]
+
+
+def inside(start: int, length: int, stage: Stage) -> slice:
+    """The tile within its window, on the output's grid."""
+    scale, stride = stage.scale, stage.stride
+    return slice(start * scale // stride, -(-(start + length) * scale // stride))

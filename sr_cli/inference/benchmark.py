@@ -1,0 +1,293 @@
+"""Time, memory and arithmetic of models, measured beside what the machine can do."""
+
+from __future__ import annotations
+
+import copy
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from sr_cli.images import Picture, read, write
+from sr_cli.inference.backend import Backend, Precision
+from sr_cli.inference.engine import Engine
+from sr_cli.inference.plan import Step
+from sr_cli.inference.resampling import resize
+from sr_cli.inference.store import Memory
+from sr_cli.inference.torch_backend import HALVES, TorchBackend
+from sr_cli.inference.walk import Tiling, Walk
+from sr_cli.networks.stages import SuperResolver
+
+MATRIX = 4096
+"""Side of the square matrices whose product sets the pace."""
+WARM = 300
+"""Side of the corner that engines warm up on: more than a tile."""
+DTYPES: dict[Precision, torch.dtype] = {
+    "fp32": torch.float32,
+    "fp16": torch.float16,
+    "bf16": torch.bfloat16,
+}
+
+
+@dataclass
+class Timing:
+    """What repeated runs of one engine took."""
+
+    seconds: list[float] = field(default_factory=list)
+    """From file to file: decoding, enlarging, encoding."""
+    network: list[float] = field(default_factory=list)
+    """The part of that which the network itself took."""
+    files: list[float] = field(default_factory=list)
+    """The part that decoding and encoding took."""
+    peak: list[int] = field(default_factory=list)
+    """Most bytes above what was held before; empty where that cannot be told."""
+
+
+def time_alternately(
+    engines: Sequence[Engine],
+    picture: Path,
+    tiles: Sequence[int | None],
+    repeats: int,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[Timing]:
+    """Run engines in turn, so that a busy machine slows all of them.
+
+    Args:
+        engines: What to time.
+        picture: File to enlarge; results are written beside it and removed.
+        tiles: As `Engine.upscale` takes them, one an engine.
+        repeats: Rounds, after one on a corner of the picture that does not count.
+        progress: Called with the runs done, and how many there are.
+
+    Returns:
+        One timing an engine.
+    """
+    timings = [Timing() for _ in engines]
+    for engine, tile in zip(engines, tiles, strict=True):
+        engine.upscale(read(picture).rgb[:WARM, :WARM], tile)
+    for number in range(repeats * len(engines)):
+        which = number % len(engines)
+        _time(engines[which], picture, tiles[which], timings[which])
+        if progress:
+            progress(number + 1, repeats * len(engines))
+    return timings
+
+
+def _time(engine: Engine, picture: Path, tile: int | None, timing: Timing) -> None:
+    target = picture.with_name("result.png")
+    with _spent_in(engine.backend) as spent, _peak(engine.device) as peak:
+        began = time.perf_counter()
+        rgb = read(picture).rgb
+        read_at = time.perf_counter()
+        large = engine.upscale(rgb, tile).rgb
+        made_at = time.perf_counter()
+        write(Picture(large), target)
+        done_at = time.perf_counter()
+    target.unlink()
+    timing.seconds.append(done_at - began)
+    timing.network.append(spent[0])
+    timing.files.append(done_at - made_at + read_at - began)
+    timing.peak += peak
+
+
+def texture(height: int, width: int) -> NDArray[np.float32]:
+    """A picture with detail at all scales, as photographs have: it packs about as well as they do.
+
+    Args:
+        height: In pixels.
+        width: In pixels.
+
+    Returns:
+        ``(height, width, 3)`` in [0, 1], the same every time.
+    """
+    random = np.random.default_rng(0)
+    picture = np.full((height, width, 3), 0.5, np.float32)
+    size, weight = 2, 0.16
+    while size < 2 * max(height, width):
+        coarse = random.standard_normal((size, size, 3)).astype(np.float32)
+        picture += np.float32(weight) * resize(coarse, (width, height), limits=False)
+        size, weight = size * 2, weight * 0.62
+    return np.clip(picture, 0, 1)
+
+
+@contextmanager
+def _spent_in(backend: Backend) -> Iterator[list[float]]:
+    """Adds up the time inside a backend's network."""
+    spent = [0.0]
+    holder: Any = backend
+
+    def timed(function: Callable[..., Any]) -> Callable[..., Any]:
+        def run(*arguments: Any, **options: Any) -> Any:
+            began = time.perf_counter()
+            try:
+                return function(*arguments, **options)
+            finally:
+                if backend.device.startswith("cuda"):
+                    torch.cuda.synchronize()
+                spent[0] += time.perf_counter() - began
+
+        return run
+
+    holder.run, holder.run_whole = timed(backend.run), timed(backend.run_whole)
+    try:
+        yield spent
+    finally:
+        del holder.run, holder.run_whole
+
+
+@contextmanager
+def _peak(device: str) -> Iterator[list[int]]:
+    """The most memory taken meanwhile, above what was held before."""
+    found: list[int] = []
+    if device.startswith("cuda"):
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        yield found
+        found.append(torch.cuda.max_memory_allocated() - before)
+        return
+    start = resident()
+    if start is None:
+        yield found
+        return
+    with _watched() as most:
+        yield found
+    found.append(max(most[0] - start, 0))
+
+
+@contextmanager
+def _watched() -> Iterator[list[int]]:
+    most = [0]
+    done = threading.Event()
+
+    def watch() -> None:
+        while not done.wait(0.002):
+            most[0] = max(most[0], resident() or 0)
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        yield most
+    finally:
+        done.set()
+        watcher.join()
+
+
+def resident() -> int | None:
+    """Bytes of memory that this program holds, or None where the system does not tell."""
+    try:
+        status = Path("/proc/self/status").read_text(encoding="ascii")
+    except OSError:
+        return None
+    # File-backed pages are the kernel's to take back, as those of spilled features are.
+    kinds = {line.split(":")[0]: line.split()[1] for line in status.splitlines() if "kB" in line}
+    return 1024 * (int(kinds["RssAnon"]) + int(kinds["RssShmem"]))
+
+
+def matrix_product_rate(device: torch.device, precision: Precision, repeats: int = 3) -> float:
+    """Multiply-adds a second of a large matrix product, the best of a few.
+
+    Raises:
+        KeyError: torch has no matrix product in that precision.
+    """
+    kind = DTYPES[precision]
+    a, b = (torch.randn(MATRIX, MATRIX, device=device).to(kind) for _ in range(2))
+    best = float("inf")
+    with torch.inference_mode():
+        for _ in range(repeats + 1):
+            began = time.perf_counter()
+            a @ b
+            if device.type == "cuda":
+                torch.cuda.synchronize(device)
+            best = min(best, time.perf_counter() - began)
+    return MATRIX**3 / best
+
+
+def multiply_adds(network: SuperResolver, height: int, width: int, tile: int | None) -> int:
+    """Multiply-adds of all convolutions and matrix products, counted without doing them.
+
+    Args:
+        network: Any; it is not changed.
+        height: Of the low-resolution picture.
+        width: Likewise.
+        tile: As `Engine.upscale` takes it; 0 counts the plain network over the whole picture.
+    """
+    counter = FlopCounterMode(display=False)
+    with counter, torch.inference_mode():
+        if tile == 0:
+            _shadow(network)(torch.empty(1, 3, height, width, device="meta"))
+        else:
+            engine = Engine(_CountingBackend(_shadow(network), "fp32"), memory_limit=1 << 60)
+            engine.upscale(_blank(height, width), tile)
+    return int(counter.get_total_flops()) // 2
+
+
+def feature_bytes(
+    network: SuperResolver, height: int, width: int, tile: int, precision: Precision
+) -> int:
+    """The most that the features between stages take, found by going through the motions.
+
+    Args:
+        network: One that can be cut; it is not changed.
+        height: Of the low-resolution picture.
+        width: Likewise.
+        tile: Side of the tiles.
+        precision: What it computes in.
+    """
+    backend = _CountingBackend(_shadow(network), precision)
+    memory = Memory(backend, 1 << 60)
+    for _ in Walk(backend, _blank(height, width), Tiling(tile), memory, None).picture():
+        pass
+    return memory.peak
+
+
+def picture_bytes(height: int, width: int, scale: int) -> int:
+    """What the picture and the enlarged one take as floats.
+
+    Args:
+        height: Of the low-resolution picture.
+        width: Likewise.
+        scale: Enlargement.
+    """
+    return 12 * height * width * (1 + scale**2)
+
+
+def _shadow(network: SuperResolver) -> SuperResolver:
+    """The network without values."""
+    return copy.deepcopy(network).requires_grad_(False).to("meta")
+
+
+def _blank(height: int, width: int) -> NDArray[np.float32]:
+    return np.broadcast_to(np.zeros(3, np.float32), (height, width, 3))
+
+
+class _CountingBackend(TorchBackend):
+    """Goes through the motions on tensors without values."""
+
+    def __init__(self, network: SuperResolver, precision: Precision) -> None:
+        super().__init__(network, torch.device("meta"), "fp32")
+        self.half = HALVES.get(precision)
+        self.device = "cpu"  # whose memory decides on tiles
+
+    def run(self, step: Step, inputs: Sequence[Tensor], *, careful: bool = False) -> Tensor:
+        return self.careful[step.output](*(one.float() for one in inputs))
+
+    def sums(self, cells: Tensor) -> NDArray[np.float64]:
+        return np.zeros(cells.shape[1])
+
+    def vector(self, numbers: NDArray[np.float64]) -> Tensor:
+        return torch.empty(1, len(numbers), 1, 1, device="meta")
+
+    def is_finite(self, array: Tensor) -> bool:
+        return True
+
+    def numpy(self, array: Tensor) -> NDArray[np.float32]:
+        return np.zeros(array.shape, np.float32)

@@ -1,0 +1,239 @@
+"""What the engine does when memory, range or exactness run out, and what else it offers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from sr_cli.inference.backend import Backend
+from sr_cli.inference.engine import Engine
+from sr_cli.inference.memory import automatic_tile
+from sr_cli.inference.plan import Step, from_json, steps_of, to_json
+from sr_cli.inference.store import Memory
+from sr_cli.inference.tiles import band_windows
+from sr_cli.inference.torch_backend import TorchBackend, torch_engine
+from sr_cli.inference.walk import Tiling, Walk
+from sr_cli.networks.dan import DAN
+from sr_cli.networks.stages import LR, POSITION, SR, Stage, SuperResolver
+from tests.conftest import scene
+
+CPU = torch.device("cpu")
+
+
+def network(features: int = 8, blocks: int = 8) -> DAN:
+    torch.manual_seed(2)
+    return DAN(features=features, blocks=blocks).eval()
+
+
+def picture(height: int, width: int) -> NDArray[np.float32]:
+    return scene(height, width).astype(np.float32) / 255
+
+
+class Cramped(TorchBackend):
+    """A device on which no input larger than a limit fits."""
+
+    def __init__(self, net: SuperResolver, pixels: int) -> None:
+        super().__init__(net, CPU, "fp32")
+        self.pixels = pixels
+        self.refused = 0
+
+    def run(self, step: Step, inputs: Sequence[Tensor], *, careful: bool = False) -> Tensor:
+        if any(one.shape[2] * one.shape[3] > self.pixels for one in inputs):
+            self.refused += 1
+            raise torch.OutOfMemoryError("out of memory")
+        return super().run(step, inputs, careful=careful)
+
+
+def test_tiles_shrink_when_memory_runs_out_and_the_picture_goes_on() -> None:
+    rgb = picture(150, 170)
+    right = torch_engine(network()).upscale(rgb)
+    backend = Cramped(network(), 150 * 150)
+    result = Engine(backend).upscale(rgb)
+    assert backend.refused
+    assert np.abs(result.rgb - right.rgb).max() < 1e-4
+    assert np.allclose(result.vector, right.vector, atol=1e-5)
+    assert len(result.notes) == 1 and "memory ran out" in result.notes[0]
+
+
+def test_where_nothing_fits_the_error_comes_through() -> None:
+    with pytest.raises(torch.OutOfMemoryError):
+        Engine(Cramped(network(), 20)).upscale(picture(60, 60))
+
+
+def test_other_errors_are_not_taken_for_too_little_memory() -> None:
+    class Broken(TorchBackend):
+        def run(self, step: Step, inputs: Sequence[Tensor], *, careful: bool = False) -> Tensor:
+            raise RuntimeError("a bug")
+
+    with pytest.raises(RuntimeError, match="a bug"):
+        Engine(Broken(network(), CPU, "fp32")).upscale(picture(60, 60))
+
+
+def test_a_tile_out_of_half_precisions_range_is_done_again() -> None:
+    """Huge features overflow fp16; single precision holds them."""
+    net = network()
+    with torch.no_grad():
+        net.restorer.body[0].conv1.weight *= 3e5
+        net.restorer.body[0].conv2.weight *= 1e-5
+    rgb = picture(40, 40)
+    half = torch_engine(net, None, "fp16").upscale(rgb)
+    single = torch_engine(net).upscale(rgb)
+    assert np.isfinite(half.rgb).all()
+    assert np.abs(half.rgb - single.rgb).max() < 0.02
+    assert len(half.notes) == 1 and "done again in fp32" in half.notes[0]
+
+
+def test_features_beyond_the_limit_go_to_a_file(tmp_path: Path) -> None:
+    rgb = picture(90, 120)
+    for precision in ("fp32", "bf16"):
+        backend = TorchBackend(network(), CPU, precision)  # type: ignore[arg-type]
+        expected = Engine(backend).upscale(rgb, 32)
+        memory = Memory(backend, limit=100_000)
+        walk = Walk(backend, rgb, Tiling(32), memory, None)
+        rows = np.concatenate([part for _, part in walk.picture()])
+        assert memory.spilled > 0 and memory.peak <= 100_000
+        assert np.array_equal(rows, expected.rgb)
+
+
+def most_kept(height: int, width: int, tile: int) -> int:
+    """The most bytes of features at a time."""
+    backend = TorchBackend(network(), CPU, "fp32")
+    memory = Memory(backend, 1 << 40)
+    for _ in Walk(backend, picture(height, width), Tiling(tile), memory, None).picture():
+        pass
+    return memory.peak
+
+
+def test_only_one_map_of_the_whole_picture_is_kept() -> None:
+    """The rest is bands between stages, which do not grow with the picture's height."""
+    width, whole_map = 64, 8 * 64 * 4
+    short, tall = most_kept(512, width, 32), most_kept(2048, width, 32)
+    assert tall - short <= (2048 - 512) * whole_map * 1.1
+    assert tall < 2048 * whole_map * 1.3
+
+
+def test_rows_come_from_top_to_bottom_as_they_are_done() -> None:
+    backend = TorchBackend(network(), CPU, "fp32")
+    rgb = picture(200, 50)
+    walk = Walk(backend, rgb, Tiling(32), Memory(backend, 1 << 40), None)
+    parts = list(walk.picture())
+    assert len(parts) > 4
+    assert [top for top, _ in parts] == [
+        sum(len(rows) for _, rows in parts[:n]) // 4 for n in range(len(parts))
+    ]
+    whole = torch_engine(network()).upscale(rgb, 0)
+    assert np.abs(np.concatenate([rows for _, rows in parts]) - whole.rgb).max() < 1e-4
+
+
+class Pooling(SuperResolver):
+    """Looks at the whole picture in every block, so that it cannot be cut."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.scale = 2
+        self.conv = nn.Conv2d(3, 12, 3, padding=1)
+
+    def forward(self, lr: Tensor) -> tuple[Tensor, Tensor | None]:
+        level = lr.mean((2, 3), keepdim=True)
+        large = nn.functional.interpolate(lr, scale_factor=2.0)
+        detail = nn.functional.pixel_shuffle(self.conv(lr), 2)
+        return large * (0.5 + level) + 0.05 * detail, level.flatten(1)
+
+
+def test_what_cannot_be_cut_is_blended_and_says_so() -> None:
+    # A smooth picture, in which a seam would be the largest step.
+    rgb = np.ones((150, 150, 3), np.float32) * np.linspace(0.2, 0.8, 150, dtype=np.float32)[:, None]
+    engine = torch_engine(Pooling())
+    tiled, full = engine.upscale(rgb, 64), engine.upscale(rgb, 0)
+    assert tiled.seams == "blended" and full.seams == "none"
+    assert tiled.vector is not None and full.vector is not None
+    # Overlaps weigh the picture unevenly, so only about.
+    assert np.allclose(tiled.vector, full.vector, atol=0.05)
+    assert np.abs(tiled.rgb - full.rgb).max() > 0.02  # tiles see other levels
+    assert np.abs(np.diff(tiled.rgb - full.rgb, axis=1)).max() < 0.004
+    assert np.allclose(engine.estimate(rgb, 64), tiled.vector)
+
+
+def test_blended_tiles_shrink_too() -> None:
+    class CrampedWhole(TorchBackend):
+        def run_whole(
+            self, picture: Tensor, *, careful: bool = False
+        ) -> tuple[Tensor, Tensor | None]:
+            if picture.shape[2] > 130:
+                raise torch.OutOfMemoryError("out of memory")
+            return super().run_whole(picture, careful=careful)
+
+    result = Engine(CrampedWhole(Pooling(), CPU, "fp32")).upscale(picture(200, 60))
+    assert result.tiles > 1 and "memory ran out" in result.notes[0]
+
+
+def test_all_orientations_average_out_what_depends_on_them() -> None:
+    rgb = picture(40, 56)
+    engine = torch_engine(network())
+    once, averaged = engine.upscale(rgb), engine.upscale(rgb, orientations=8)
+    turned = engine.upscale(np.ascontiguousarray(np.rot90(rgb)), orientations=8)
+    assert averaged.rgb.shape == once.rgb.shape == (160, 224, 3)
+    # What is averaged over all orientations turns with the picture.
+    assert np.abs(np.rot90(averaged.rgb) - turned.rgb).max() < 1e-5
+    assert np.allclose(averaged.vector, turned.vector, atol=1e-6)
+    assert np.abs(averaged.rgb - once.rgb).max() > 1e-4
+
+
+class Stretched(SuperResolver):
+    """Depends on where in the picture a pixel is."""
+
+    scale = 1
+
+    def forward(self, lr: Tensor) -> tuple[Tensor, Tensor | None]:
+        raise NotImplementedError
+
+    def stages(self) -> tuple[Stage, ...]:
+        return (Stage(SR, (LR, POSITION), lambda lr, place: lr * 0 + place[:, :1] * place[:, 1:]),)
+
+
+def test_a_stage_is_told_where_it_works() -> None:
+    result = torch_engine(Stretched()).upscale(picture(50, 70), 16)
+    expected = np.linspace(0, 1, 50)[:, None] * np.linspace(0, 1, 70)[None]
+    assert np.allclose(result.rgb[..., 0], expected, atol=1e-6)
+    assert result.vector is None
+
+
+def test_plans_go_through_text() -> None:
+    steps = steps_of(network().stages())
+    assert from_json(to_json(steps)) == steps
+    with pytest.raises(ValueError, match="plan"):
+        from_json('[{"wrong": 1}]')
+
+
+@pytest.mark.parametrize("shape", [(37, 50), (8, 8), (1, 700), (300, 256)])
+@pytest.mark.parametrize("side", [8, 32, 104])
+def test_windows_split_into_windows_that_cover_them(shape: tuple[int, int], side: int) -> None:
+    for window in band_windows(shape, 0, shape[0], side, 8):
+        covered: Any = np.zeros(shape, int)
+        for part in window.split(8, 8, shape):
+            covered[part.tile] += 1
+            assert part.outer_top == max(part.top - 8, 0)
+        assert covered[window.tile].min() == covered.max() == 1
+        assert covered.sum() == (window.bottom - window.top) * (window.right - window.left)
+
+
+def test_little_memory_makes_small_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
+    sides = []
+    for free in (1 << 34, 1 << 28, 1 << 20):
+        monkeypatch.setattr("sr_cli.inference.memory.free_memory", lambda _, free=free: free)
+        sides.append(automatic_tile("cpu"))
+    assert sides == sorted(sides, reverse=True)
+    assert sides[0] == 256 and sides[-1] == 32
+
+
+def test_the_torch_backend_is_a_backend() -> None:
+    backend: Backend = TorchBackend(network(), CPU, "fp32")
+    assert backend.scale == 4
