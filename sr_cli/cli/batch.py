@@ -214,8 +214,9 @@ def _reason(error: Exception) -> str:
         Exception: The error itself, if it is a bug and --debug asks for its traceback.
     """
     from sr_cli.images import PictureError
+    from sr_cli.inference.errors import InferenceError
 
-    if isinstance(error, PictureError | _NotTriedError):
+    if isinstance(error, PictureError | InferenceError | _NotTriedError):
         return str(error)
     if isinstance(error, OSError):
         return os.strerror(error.errno) if error.errno else str(error)

@@ -87,7 +87,7 @@ class Engine:
                 1 to take it as it is.
 
         Raises:
-            OSError: There is no room for the temporary file of a large picture's features.
+            InferenceError: There is no room for the temporary file of a large picture's features.
         """
         if orientations == 1:
             return self._upscale(rgb, tile, progress)

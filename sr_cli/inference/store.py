@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from sr_cli.inference.backend import Array, Backend
+from sr_cli.inference.errors import InferenceError
 from sr_cli.inference.tiles import Window
 
 BAND = 64
@@ -32,7 +33,7 @@ class Memory:
         """A map of uninitialised values, and the bytes to give back for it.
 
         Raises:
-            OSError: There is no room for the file.
+            InferenceError: There is no room for the file.
         """
         size = channels * rows * columns * self.backend.store_dtype.itemsize
         if self.used + size > self.limit:
@@ -52,9 +53,15 @@ def _file_memory(backend: Backend, channels: int, rows: int, columns: int) -> np
     # Deleted as soon as nothing maps it, whatever becomes of this program.
     with tempfile.TemporaryFile(prefix="sr-cli-") as file:
         size = int(np.prod(shape)) * backend.store_dtype.itemsize
-        if hasattr(os, "posix_fallocate"):
-            # A file with holes would kill the program when the disk runs full.
-            os.posix_fallocate(file.fileno(), 0, size)
+        try:
+            if hasattr(os, "posix_fallocate"):
+                # A file with holes would kill the program when the disk runs full.
+                os.posix_fallocate(file.fileno(), 0, size)
+        except OSError as error:
+            raise InferenceError(
+                f"{tempfile.gettempdir()} has no room for the features of so large a picture "
+                f"({error.strerror}); set TMPDIR to a folder on a larger disk"
+            ) from None
         return np.memmap(file, backend.store_dtype, "r+", 0, shape)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ from torch import Tensor, nn
 
 from sr_cli.inference.backend import Backend
 from sr_cli.inference.engine import Engine
+from sr_cli.inference.errors import InferenceError
 from sr_cli.inference.memory import automatic_tile
 from sr_cli.inference.plan import Step, from_json, steps_of, to_json
 from sr_cli.inference.store import Memory
@@ -100,6 +103,16 @@ def test_features_beyond_the_limit_go_to_a_file(tmp_path: Path) -> None:
         rows = np.concatenate([part for _, part in walk.picture()])
         assert memory.spilled > 0 and memory.peak <= 100_000
         assert np.array_equal(rows, expected.rgb)
+
+
+def test_no_room_for_that_file_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("os.posix_fallocate", full, raising=False)
+    engine = Engine(TorchBackend(network(), CPU, "fp32"), memory_limit=100_000)
+    with pytest.raises(InferenceError, match="TMPDIR"):
+        engine.upscale(picture(90, 120))
 
 
 def most_kept(height: int, width: int, tile: int) -> int:
