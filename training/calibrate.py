@@ -12,17 +12,18 @@ from __future__ import annotations
 
 import argparse
 import sys
-from dataclasses import asdict
 from pathlib import Path
 
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from sr_cli.degradation.layout import Layout
-from sr_cli.degradation.two_stage import TwoStageModel
 from sr_cli.networks.dan import DAN
 from training.corpus import Corpus, read_corpus
+from training.degradations import Degrader, degrader
+from training.initial import channels_last
 from training.recipe import load_recipe
 
 SEED = 40_000
@@ -61,7 +62,7 @@ def line(estimate: Tensor, truth: Tensor) -> tuple[float, float]:
 
 @torch.no_grad()
 def estimates(
-    network: DAN, model: TwoStageModel, corpus: Corpus, crop: int, repeats: int
+    network: DAN, model: Degrader, corpus: Corpus, crop: int, repeats: int
 ) -> tuple[Tensor, Tensor]:
     """Estimates and truths ``(N, D)`` of centre crops of a corpus, degraded with fixed seeds."""
     found: list[Tensor] = []
@@ -78,7 +79,7 @@ def estimates(
             with torch.autocast("cpu", torch.bfloat16):
                 _, vector = network(lr.contiguous(memory_format=torch.channels_last))
             found.append(vector.float())
-            truths.append(drawn.vector())
+            truths.append(model.vector(drawn))
     return torch.cat(found), torch.cat(truths)
 
 
@@ -87,20 +88,24 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m training.calibrate", description=__doc__)
     parser.add_argument("weights", type=Path, help="a run's ema.safetensors; rewritten")
     parser.add_argument("--recipe", required=True)
+    parser.add_argument("--set", action="append", default=[], dest="changes")
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--crop", type=int, default=768, help="side of the high-resolution crops")
     parser.add_argument("--repeats", type=int, default=2)
     options = parser.parse_args()
-    recipe = load_recipe(options.recipe)
-    network = DAN(**asdict(recipe.network), iterations=recipe.phase[-1].iterations)
+    recipe = load_recipe(options.recipe, options.changes)
+    model = degrader(recipe)
+    if recipe.network.family != "DAN" or model.layout is None:
+        parser.error(f"{recipe.name} trains a {recipe.network.family}, which estimates no vector")
+    network = channels_last(DAN(**recipe.options))
     network.load_state_dict(load_file(options.weights))
-    network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    model = TwoStageModel(recipe.network.scale, recipe.data.preset)
+    with safe_open(str(options.weights), "pt") as file:
+        header = file.metadata()
     corpus = read_corpus([options.data], 256)
     estimate, truth = estimates(network, model, corpus, options.crop, options.repeats)
     calibrate(network, model.layout, estimate, truth)
     state = {key: value.contiguous() for key, value in network.state_dict().items()}
-    save_file(state, options.weights)
+    save_file(state, options.weights, metadata=header)
     sys.stdout.write(f"calibrated on {len(truth)} degraded pictures\n")
 
 

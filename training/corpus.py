@@ -1,9 +1,12 @@
-"""Folders of pictures as a source of random high-resolution crops."""
+"""Folders of pictures as one long row of pixels, in memory, mapped from disk or on the device."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+import math
+import mmap
+import tempfile
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +19,8 @@ from sr_cli.images.discovery import find_pictures
 
 Picture = NDArray[np.uint8]
 
+_UNREADABLE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
+
 
 class CorpusError(Exception):
     """There is nothing to train or validate on; the message says why."""
@@ -23,85 +28,116 @@ class CorpusError(Exception):
 
 @dataclass(frozen=True)
 class Corpus:
-    """Decoded pictures in memory, with what was left out."""
+    """Decoded pictures, with what was left out."""
 
-    pictures: tuple[Picture, ...]
-    """``(H, W, 3)`` each."""
+    pixels: Tensor
+    """``(P, 3)`` uint8: all pictures, row after row, one after the other."""
+    shapes: tuple[tuple[int, int], ...]
+    """Height and width of each picture."""
+    offsets: tuple[int, ...]
+    """Where in `pixels` each picture begins."""
     names: tuple[str, ...]
     unreadable: int
     too_small: int
+    mapped: bool = False
+    """Whether the pixels are in a file rather than in memory."""
+
+    @property
+    def pictures(self) -> tuple[Picture, ...]:
+        """The pictures ``(H, W, 3)``; views while the pixels are not on a GPU."""
+        pixels = self.pixels.cpu().numpy()
+        return tuple(
+            pixels[start : start + height * width].reshape(height, width, 3)
+            for start, (height, width) in zip(self.offsets, self.shapes, strict=True)
+        )
 
     @property
     def megapixels(self) -> float:
         """Pixels in all, in millions."""
-        return sum(p.shape[0] * p.shape[1] for p in self.pictures) / 1e6
+        return sum(height * width for height, width in self.shapes) / 1e6
+
+    def near(self, device: torch.device) -> Corpus:
+        """The same corpus in the device's own memory, if it takes no more than a quarter of it."""
+        if device.type != "cuda" or self.mapped:
+            return self
+        free, _ = torch.cuda.mem_get_info(device)
+        return replace(self, pixels=self.pixels.to(device)) if self._bytes < free / 4 else self
+
+    @property
+    def _bytes(self) -> int:
+        return self.pixels.numel()
 
 
-def read_corpus(folders: Iterable[Path], smallest: int) -> Corpus:
+def read_corpus(folders: Iterable[Path], smallest: int, memory: float = math.inf) -> Corpus:
     """Decode every picture below some folders.
 
     Args:
         folders: Searched recursively.
         smallest: Pictures with a side shorter than this are left out and counted.
+        memory: Gigabytes to keep in memory; a larger corpus goes to a temporary file that is mapped
+            and vanishes with the process.
 
     Raises:
-        CorpusError: No usable picture was found.
+        CorpusError: No usable picture was found, or there is no room for the temporary file.
     """
     folders = list(folders)
-    pictures: list[Picture] = []
-    names: list[str] = []
+    found: list[tuple[Path, tuple[int, int]]] = []
     unreadable = too_small = 0
-    for folder in folders:
-        if not folder.is_dir():
-            raise CorpusError(f"{folder} is not a folder. Name a folder of photographs.")
-        for path in find_pictures(folder, recursive=True):
-            try:
-                with Image.open(path) as image:
-                    picture = np.asarray(image.convert("RGB"))
-            except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
-                unreadable += 1
-                continue
-            if min(picture.shape[:2]) < smallest:
-                too_small += 1
-                continue
-            pictures.append(picture)
-            names.append(path.name)
-    if not pictures:
+    for path in _paths(folders):
+        try:
+            with Image.open(path) as image:
+                width, height = image.size
+        except _UNREADABLE:
+            unreadable += 1
+            continue
+        if min(width, height) < smallest:
+            too_small += 1
+        else:
+            found.append((path, (height, width)))
+    size = 3 * sum(height * width for _, (height, width) in found)
+    mapped = size > memory * 1e9
+    pixels = _mapped_file(size) if mapped else np.empty(size, np.uint8)
+    names: list[str] = []
+    shapes: list[tuple[int, int]] = []
+    offsets: list[int] = []
+    end = 0
+    for path, shape in found:
+        try:
+            with Image.open(path) as image:
+                picture = np.asarray(image.convert("RGB"))
+        except _UNREADABLE:
+            unreadable += 1
+            continue
+        pixels[3 * end : 3 * end + picture.size] = picture.reshape(-1)
+        names.append(path.name)
+        shapes.append(shape)
+        offsets.append(end)
+        end += picture.size // 3
+    if not names:
         where = ", ".join(str(f) for f in folders)
         raise CorpusError(
             f"No usable picture in {where} ({unreadable} unreadable, {too_small} smaller than "
             f"{smallest} pixels). Training needs photographs, larger than a crop."
         )
-    return Corpus(tuple(pictures), tuple(names), unreadable, too_small)
+    flat = torch.from_numpy(pixels[: 3 * end]).view(-1, 3)
+    return Corpus(flat, tuple(shapes), tuple(offsets), tuple(names), unreadable, too_small, mapped)
 
 
-class Cropper:
-    """Draws random crops, flipped and turned, every pixel of the corpus as likely as any other."""
+def _paths(folders: Iterable[Path]) -> Iterator[Path]:
+    for folder in folders:
+        if not folder.is_dir():
+            raise CorpusError(f"{folder} is not a folder. Name a folder of photographs.")
+        yield from find_pictures(folder, recursive=True)
 
-    def __init__(self, pictures: Sequence[Picture], generator: torch.Generator) -> None:
-        self.pictures = pictures
-        self.generator = generator
-        areas = torch.tensor([p.shape[0] * p.shape[1] for p in pictures], dtype=torch.float64)
-        self.weights = areas / areas.sum()
 
-    def __call__(self, batch: int, size: int) -> Tensor:
-        """``(batch, 3, size, size)`` uint8."""
-        chosen = torch.multinomial(self.weights, batch, replacement=True, generator=self.generator)
-        return torch.stack([self._crop(self.pictures[int(i)], size) for i in chosen])
-
-    def _crop(self, picture: Picture, size: int) -> Tensor:
-        height, width = picture.shape[:2]
-        top = self._below(height - size + 1)
-        left = self._below(width - size + 1)
-        crop = picture[top : top + size, left : left + size]
-        turn = self._below(8)
-        if turn & 1:
-            crop = crop[::-1]
-        if turn & 2:
-            crop = crop[:, ::-1]
-        if turn & 4:
-            crop = crop.transpose(1, 0, 2)
-        return torch.from_numpy(np.ascontiguousarray(crop.transpose(2, 0, 1)))
-
-    def _below(self, limit: int) -> int:
-        return int(torch.randint(limit, (), generator=self.generator))
+def _mapped_file(size: int) -> Picture:
+    """``size`` bytes of a file that nobody else sees."""
+    try:
+        with tempfile.TemporaryFile() as file:
+            file.truncate(size)
+            return np.frombuffer(mmap.mmap(file.fileno(), size), np.uint8)
+    except OSError as error:
+        raise CorpusError(
+            f"The decoded pictures take {size / 1e9:.1f} GB and {tempfile.gettempdir()} cannot "
+            f"hold them ({error.strerror}). Point TMPDIR to a larger disk, or raise data.memory."
+        ) from None

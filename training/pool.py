@@ -17,14 +17,14 @@ class Pairs:
     """``(N, 3, h, w)`` uint8: degraded pictures lie on 8-bit levels anyway."""
     hr: Tensor
     """``(N, 3, H, W)`` uint8."""
-    vector: Tensor
-    """``(N, D)`` normalised degradation vectors, float32."""
+    truth: Tensor
+    """``(N, D)`` float32, what is known of the degradation: vectors, kernels or nothing (D = 0)."""
 
-    def __getitem__(self, index: Tensor) -> Pairs:
-        return Pairs(self.lr[index], self.hr[index], self.vector[index])
+    def __getitem__(self, index: Tensor | slice) -> Pairs:
+        return Pairs(self.lr[index], self.hr[index], self.truth[index])
 
     def __len__(self) -> int:
-        return len(self.vector)
+        return len(self.truth)
 
 
 class Pool:
@@ -59,8 +59,7 @@ class Pool:
             self._replace(self.make())
         self.given += 1
         assert self.pairs is not None
-        index = torch.randperm(self.size, generator=self.generator)[: self.batch]
-        return self.pairs[index.to(self.pairs.lr.device)]
+        return self.pairs[self._some(self.batch)]
 
     def _fill(self) -> None:
         made: list[Pairs] = []
@@ -69,16 +68,24 @@ class Pool:
         self.pairs = Pairs(
             torch.cat([p.lr for p in made])[: self.size],
             torch.cat([p.hr for p in made])[: self.size],
-            torch.cat([p.vector for p in made])[: self.size],
+            torch.cat([p.truth for p in made])[: self.size],
         )
 
     def _replace(self, new: Pairs) -> None:
         assert self.pairs is not None
-        index = torch.randperm(self.size, generator=self.generator)[: len(new)]
-        index = index.to(self.pairs.lr.device)
+        index = self._some(len(new))
         for kept, fresh in (
             (self.pairs.lr, new.lr),
             (self.pairs.hr, new.hr),
-            (self.pairs.vector, new.vector),
+            (self.pairs.truth, new.truth),
         ):
-            kept[index] = fresh[: len(index)]
+            kept[index] = fresh
+
+    def _some(self, count: int) -> Tensor:
+        """Indices of that many pairs, on their device."""
+        assert self.pairs is not None
+        index = torch.randperm(self.size, generator=self.generator)[:count]
+        device = self.pairs.lr.device
+        if device.type == "cuda":
+            return index.pin_memory().to(device, non_blocking=True)
+        return index

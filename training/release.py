@@ -10,14 +10,17 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from safetensors.torch import load_file
 
-from sr_cli.zoo import weights
+from sr_cli.zoo import store, weights
+from sr_cli.zoo.schema import problems
 from training.recipe import Recipe, load_recipe
+
+LICENCE = "Apache-2.0"
+AUTHORS = "the sr-cli authors"
 
 
 def write_weights(run: Path, recipe: Recipe, folder: Path) -> Path:
@@ -32,20 +35,15 @@ def write_weights(run: Path, recipe: Recipe, folder: Path) -> Path:
     weights.write(
         path,
         load_file(run / "ema.safetensors"),
-        "DAN",
-        network_options(recipe),
+        recipe.network.family,
+        recipe.options,
         model=recipe.model,
         recipe=recipe.name,
-        preset=recipe.data.preset,
-        licence="Apache-2.0",
+        preset=recipe.data.trained_for,
+        licence=LICENCE,
         **{key: str(value) for key, value in run_facts(run).items()},
     )
     return path
-
-
-def network_options(recipe: Recipe) -> dict[str, Any]:
-    """The constructor's keywords of the network that a recipe ends with."""
-    return {**asdict(recipe.network), "iterations": recipe.phase[-1].iterations}
 
 
 def run_facts(run: Path) -> dict[str, Any]:
@@ -71,21 +69,28 @@ def update_manifest(
         training: Facts about the run.
         figures: Objects as `sr-cli evaluate --json` prints them, of these weights.
         skill: The ``skill`` of the model in one of them, measured on many degradations.
+
+    Raises:
+        ValueError: The manifest would not be valid with it; nothing was written then.
     """
     document = json.loads(manifest.read_text(encoding="utf-8"))
     entry = next(m for m in document["models"] if m["name"] == recipe.model)
-    entry["options"] = network_options(recipe)
+    entry["options"] = recipe.options
     entry["recipe"] = recipe.name
-    entry["preset"] = recipe.data.preset
+    entry["preset"] = recipe.data.trained_for
+    entry["licence"] = entry["licence"] or LICENCE
+    entry["authors"] = entry["authors"] or AUTHORS
     entry["training"] = training
     entry["weights"] = {
         "bundled": file.name,
         "hub": entry["weights"]["hub"] if entry["weights"] else None,
-        "sha256": weights.sha256(file),
+        "sha256": store.sha256(file),
         "bytes": file.stat().st_size,
     }
     entry["figures"] = [_figure(figure, recipe.model) for figure in figures]
     entry["estimate"] = skill or {}
+    if wrong := problems(document):
+        raise ValueError(f"the manifest would not be valid: {wrong[0]}")
     manifest.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
 
 
@@ -94,7 +99,8 @@ def _figure(answer: dict[str, Any], model: str) -> dict[str, Any]:
     ours = next(v for k, v in answer["methods"].items() if model in k)
     for name, value in ours.items():
         facts[name] = round(value, 4)
-        facts[f"bicubic_{name}"] = round(answer["methods"]["bicubic"][name], 4)
+        if name in answer["methods"]["bicubic"]:  # which estimates no kernel
+            facts[f"bicubic_{name}"] = round(answer["methods"]["bicubic"][name], 4)
     return facts
 
 
@@ -118,7 +124,7 @@ def main() -> None:
         skill = next(iter(json.loads(options.skill.read_text())["skill"].values()))
     facts = {**run_facts(options.run), "device": options.device}
     update_manifest(options.manifest, recipe, file, facts, figures, skill)
-    sys.stdout.write(f"{file}: {file.stat().st_size} bytes, sha256 {weights.sha256(file)}\n")
+    sys.stdout.write(f"{file}: {file.stat().st_size} bytes, sha256 {store.sha256(file)}\n")
 
 
 if __name__ == "__main__":

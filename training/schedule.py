@@ -1,8 +1,73 @@
-"""Learning rates: warm-up, stable, decay."""
+"""Where a run is, and the learning rate there: warm-up, stable, decay."""
 
 from __future__ import annotations
 
-from training.recipe import Phase
+from dataclasses import dataclass
+
+from training.schema import Phase, Recipe
+
+
+@dataclass
+class Position:
+    """A place in a recipe."""
+
+    recipe: Recipe
+    phase_index: int = 0
+    phase_step: int = 0
+    """Steps taken in the phase, or in the decay."""
+    step: int = 0
+    """Steps taken in all."""
+    decaying: bool = False
+    branched_at: int = 0
+    """The step at which the decay began."""
+
+    @property
+    def phase(self) -> Phase:
+        """The phase whose batches are being trained on."""
+        return self.recipe.phase[self.phase_index]
+
+    @property
+    def name(self) -> str:
+        """The phase in a word or two."""
+        return "decay" if self.decaying else f"phase {self.phase_index + 1}"
+
+    @property
+    def total_steps(self) -> int:
+        """Steps of the whole run, decay included."""
+        stable = self.branched_at if self.decaying else self.recipe.stable_steps
+        return stable + self.recipe.decay_steps
+
+    @property
+    def rate(self) -> float:
+        """Learning rate of the next step."""
+        if self.decaying:
+            return decay_rate(self.phase, self.phase_step, self.recipe.decay_steps)
+        return stable_rate(self.phase, self.phase_step)
+
+    @property
+    def phase_over(self) -> bool:
+        """Whether the phase's steps, or the decay's, have been taken."""
+        steps = self.recipe.decay_steps if self.decaying else self.phase.steps
+        return self.phase_step >= steps
+
+    @property
+    def last_phase(self) -> bool:
+        """Whether no phase but the decay follows."""
+        return self.phase_index + 1 == len(self.recipe.phase)
+
+    def forward(self) -> None:
+        """Count a step."""
+        self.step += 1
+        self.phase_step += 1
+
+    def next_phase(self) -> None:
+        """Go on to the next phase."""
+        self.phase_index += 1
+        self.phase_step = 0
+
+    def decay(self) -> None:
+        """Branch off into the decay."""
+        self.decaying, self.branched_at, self.phase_step = True, self.step, 0
 
 
 def stable_rate(phase: Phase, step: int) -> float:

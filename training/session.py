@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -11,9 +10,10 @@ from types import FrameType
 
 import torch
 
+from training import checkpoint
 from training.corpus import Corpus, read_corpus
-from training.recipe import Recipe
-from training.trainer import Progress, Trainer, TrainingError
+from training.schema import Recipe
+from training.trainer import Options, Progress, Trainer, TrainingError
 
 
 def run_session(
@@ -23,10 +23,8 @@ def run_session(
     out: Path,
     device: torch.device,
     *,
-    half: bool,
+    options: Options,
     resume: bool,
-    weights: Path | None = None,
-    time_budget: float = math.inf,
     tell: Callable[[str], None],
     bar: Callable[[float, float], None],
 ) -> str:
@@ -38,10 +36,8 @@ def run_session(
         val: Folder of held-out photographs, or None.
         out: The run's folder.
         device: To train on.
-        half: Whether to compute in bfloat16 where that is safe.
+        options: How to run.
         resume: Go on from the folder's state.
-        weights: A safetensors file to start from instead of fresh weights.
-        time_budget: Seconds.
         tell: Takes lines for people.
         bar: Takes steps done and in all.
 
@@ -50,15 +46,22 @@ def run_session(
         TrainingError: The run cannot start or go on.
     """
     crop = max(phase.lr_crop for phase in recipe.phase) * recipe.network.scale
-    corpus = read_corpus(data, crop)
+    if checkpoint.latest(out / "stable") is not None and not resume:
+        raise TrainingError(f"{out} holds a run already. Add --resume to go on, or choose --out.")
+    corpus = read_corpus(data, crop, recipe.data.memory)
     held_out = read_corpus([val], recipe.validation.crop) if val else None
+    trainer = Trainer(recipe, corpus, held_out, out, device, options)
+    if not trainer.processes.main:
+        tell, bar = _silent, _silent
     tell(
         _described("training", corpus)
         + ("; " + _described("validation", held_out) if held_out else "")
     )
-    if (out / "state.pt").exists() and not resume:
-        raise TrainingError(f"{out} holds a run already. Add --resume to go on, or choose --out.")
-    trainer = Trainer(recipe, corpus, held_out, out, device, half=half, weights=weights)
+    if recipe.start.after and options.weights is None and not resume:
+        tell(
+            f"this recipe is meant to go on from the weights of {recipe.start.after} "
+            "(--weights FILE); it starts from fresh ones"
+        )
     if resume:
         found = trainer.resume()
         tell(f"resumed at step {trainer.step}" if found else f"nothing to resume in {out}")
@@ -68,10 +71,16 @@ def run_session(
         tell(_line(progress))
 
     with _stopping_cleanly(trainer):
-        finished = trainer.run(time_budget, watch)
+        finished = trainer.run(watch, tell)
+    if not trainer.processes.main:
+        return ""
     if finished:
         return f"finished: {out / 'ema.safetensors'} holds the weights after {trainer.step} steps"
     return f"stopped at step {trainer.step} of {trainer.total_steps}; --resume goes on"
+
+
+def _silent(*_: object) -> None:
+    """One process of many speaks."""
 
 
 @contextmanager
@@ -94,17 +103,24 @@ def _stopping_cleanly(trainer: Trainer) -> Iterator[None]:
 
 
 def _described(what: str, corpus: Corpus) -> str:
-    left_out = corpus.unreadable + corpus.too_small
-    extra = f", {left_out} left out" if left_out else ""
-    return f"{what}: {len(corpus.pictures)} pictures, {corpus.megapixels:.1f} megapixels{extra}"
+    left_out = [
+        f"{count} {why}"
+        for count, why in ((corpus.unreadable, "unreadable"), (corpus.too_small, "too small"))
+        if count
+    ]
+    extra = f" ({', '.join(left_out)} left out)" if left_out else ""
+    where = ", mapped from disk" if corpus.mapped else ""
+    count = len(corpus.names)
+    return f"{what}: {count} pictures, {corpus.megapixels:.1f} megapixels{where}{extra}"
 
 
 def _line(progress: Progress) -> str:
     quality = ""
     if progress.psnr_y is not None and progress.bicubic is not None:
         quality = f", {progress.psnr_y - progress.bicubic:+.2f} dB over bicubic"
+    terms = ", ".join(f"{name} {value:.4f}" for name, value in progress.terms.items())
     return (
-        f"step {progress.step}/{progress.steps} {progress.phase}: loss {progress.loss:.4f}, "
+        f"step {progress.step}/{progress.steps} {progress.phase}: {terms}, "
         f"rate {progress.rate:.1e}, {progress.steps_per_second:.1f} steps/s, "
-        f"waiting {progress.wait:.0%}{quality}"
+        f"waiting for data {progress.wait:.0%}{quality}"
     )

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 
 import torch
+import torch.nn.functional as F
+from PIL import Image
 from torch import Tensor
 
 from sr_cli.degradation.bicubic import imresize
-from sr_cli.degradation.two_stage import TwoStageModel
+from sr_cli.degradation.layout import Layout
 from sr_cli.metrics.estimation import skills
 from sr_cli.metrics.fidelity import psnr_y
 from sr_cli.networks.dan import DAN
-from training.corpus import Picture
+from sr_cli.networks.danv1 import DANv1
+from sr_cli.networks.stages import SuperResolver
+from training.corpus import Corpus
+from training.degradations import Degrader
+from training.losses.objective import Truth
+from training.schema import Validation
 
 SEED = 20_000
 BATCH = 16
@@ -26,35 +34,43 @@ class Scores:
     """Mean over the set in dB; None while only the Estimator trains."""
     bicubic: float
     """The same of bicubic interpolation."""
-    jpeg_auc: float
-    """Last JPEG present or not."""
-    jpeg_correlation: float
-    """Its quality, where present."""
-    mean_correlation: float
-    """Over all numbers of the vector."""
+    estimate: dict[str, float] = field(default_factory=dict)
+    """How well the degradation is told, by measure."""
 
 
 class ValidationSet:
-    """Centre crops of held-out pictures, each degraded a few times with fixed seeds."""
+    """Centre crops of held-out pictures, each degraded a few times with fixed seeds.
 
-    def __init__(
-        self, pictures: tuple[Picture, ...], model: TwoStageModel, crop: int, degradations: int
-    ) -> None:
+    Args:
+        corpus: The pictures, none smaller than the crop.
+        model: Of the degradation.
+        options: The recipe's.
+        truth: What is known of the degradation.
+    """
+
+    def __init__(self, corpus: Corpus, model: Degrader, options: Validation, truth: Truth) -> None:
         self.model = model
+        self.options = options
+        self.truth = truth
         hr: list[Tensor] = []
         lr: list[Tensor] = []
-        vectors: list[Tensor] = []
-        for number, picture in enumerate(pictures):
+        known: list[Tensor] = []
+        crop = options.crop // model.scale * model.scale
+        for number, picture in enumerate(corpus.pictures):
             top, left = (picture.shape[0] - crop) // 2, (picture.shape[1] - crop) // 2
             centre = torch.from_numpy(picture[top : top + crop, left : left + crop].copy())
-            truth = centre.permute(2, 0, 1).unsqueeze(0)
-            for repeat in range(degradations):
+            truth_picture = centre.permute(2, 0, 1).unsqueeze(0)
+            for repeat in range(options.degradations):
                 generator = torch.Generator().manual_seed(SEED + 1000 * number + repeat)
                 drawn = model.sample(1, generator)
-                lr.append(model.apply(truth.float() / 255, drawn, generator))
-                vectors.append(drawn.vector())
-                hr.append(truth)
-        self.hr, self.lr, self.vectors = torch.cat(hr), torch.cat(lr), torch.cat(vectors)
+                lr.append(model.apply(truth_picture.float() / 255, drawn, generator))
+                hr.append(truth_picture)
+                if truth == "vector":
+                    known.append(model.vector(drawn))
+                elif truth == "kernel":
+                    known.append(model.kernels(drawn))
+        self.hr, self.lr = torch.cat(hr), torch.cat(lr)
+        self.known = torch.cat(known) if known else None
         up = torch.cat([imresize(x, model.scale) for x in self.lr.split(BATCH)])
         self.bicubic = float(self._psnr(up).mean())
 
@@ -66,26 +82,78 @@ class ValidationSet:
         return torch.cat(scores)
 
     @torch.no_grad()
-    def __call__(self, network: DAN, *, estimator_only: bool, autocast: torch.autocast) -> Scores:
-        """Measure a network, which stays on its device."""
-        device = network.mean.device
+    def __call__(
+        self,
+        network: SuperResolver,
+        *,
+        estimator_only: bool,
+        autocast: torch.autocast,
+        strips: Path | None = None,
+    ) -> Scores:
+        """Measure a network, which stays on its device.
+
+        Args:
+            network: Any.
+            estimator_only: Leave the picture alone; the network is a DAN then.
+            autocast: The precision to measure in.
+            strips: A PNG to draw some of the pictures into.
+        """
+        device = next(network.parameters()).device
         pictures: list[Tensor] = []
         estimates: list[Tensor] = []
         for lr in self.lr.split(BATCH):
             lr = lr.to(device, memory_format=torch.channels_last)
             with autocast:
                 if estimator_only:
-                    estimate = network.estimate(lr)
+                    assert isinstance(network, DAN)
+                    estimate: Tensor | None = network.estimate(lr)
                 else:
                     sr, estimate = network(lr)
                     pictures.append(sr.float().cpu())
-            estimates.append(estimate.float().cpu())
-        found = skills(self.model.layout, torch.cat(estimates), self.vectors)
-        by_key = {skill.key: skill for skill in found}
+            if estimate is not None:
+                estimates.append(estimate.float().cpu())
+        if pictures and strips is not None and self.options.strips:
+            self._draw(strips, torch.cat(pictures))
         return Scores(
             psnr_y=float(self._psnr(torch.cat(pictures)).mean()) if pictures else None,
             bicubic=self.bicubic,
-            jpeg_auc=by_key["stage2.is_jpeg"].auc or 0.0,
-            jpeg_correlation=by_key["stage2.jpeg_quality"].correlation,
-            mean_correlation=sum(skill.correlation for skill in found) / len(found),
+            estimate=self._told(network, torch.cat(estimates)) if estimates else {},
         )
+
+    def _told(self, network: SuperResolver, estimate: Tensor) -> dict[str, float]:
+        if self.known is None:
+            return {}
+        if self.truth == "vector":
+            assert self.model.layout is not None
+            return _vector_scores(self.model.layout, estimate, self.known)
+        if isinstance(network, DANv1):
+            wanted = network.encode(self.known.to(network.encoder.device)).cpu()
+            return {"code_error": float((estimate - wanted).abs().mean())}
+        return {"kernel_error": float((estimate - self.known).abs().sum(1).mean())}
+
+    def _draw(self, path: Path, sr: Tensor) -> None:
+        """Low, bicubic, ours, truth; the first degradation of the first few pictures."""
+        step = self.options.degradations
+        rows: list[Tensor] = []
+        for i in range(0, min(self.options.strips * step, len(sr)), step):
+            lr, hr = self.lr[i : i + 1], self.hr[i : i + 1].float() / 255
+            low = F.interpolate(lr, scale_factor=self.model.scale, mode="nearest")
+            up = imresize(lr, self.model.scale)
+            rows.append(torch.cat((low, up, sr[i : i + 1], hr), 3)[0])
+        sheet = torch.cat(rows, 1).clamp(0, 1).mul(255).round().byte()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(sheet.permute(1, 2, 0).numpy()).save(path)
+
+
+def _vector_scores(layout: Layout, estimate: Tensor, known: Tensor) -> dict[str, float]:
+    """Correlations of the numbers that vary, and of the last JPEG how well it is told."""
+    varying = known.std(0) > 1e-6
+    found = {s.key: s for s in skills(layout, estimate, known)}
+    told = [found[p.key].correlation for p in layout.parameters if varying[p.index]]
+    scores = {"mean_correlation": sum(told) / max(len(told), 1)}
+    if layout.name == "two-stage":
+        scores["jpeg_auc"] = found["stage2.is_jpeg"].auc or 0.0
+        scores["jpeg_correlation"] = found["stage2.jpeg_quality"].correlation
+    else:
+        scores |= {key: found[f"stage1.{key}"].correlation for key in ("sigma_x", "sigma_y")}
+    return scores

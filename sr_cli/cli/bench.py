@@ -166,7 +166,6 @@ def _row(
         "seconds_min_max": [round(min(timing.seconds), 3), round(max(timing.seconds), 3)],
         "seconds_per_megapixel": round(seconds * 1e6 / (width * height * engine.scale**2), 3),
         "network_share": round(network / seconds, 3),
-        "file_seconds": round(statistics.median(timing.files), 3),
         "peak_megabytes": round(max(timing.peak) / 1e6) if timing.peak else None,
     }
     net = getattr(engine.backend, "network", None)

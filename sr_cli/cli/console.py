@@ -29,7 +29,7 @@ def known_errors() -> tuple[type[Exception], ...]:
     """
     names = (
         ("sr_cli.images.picture", "PictureError"),
-        ("sr_cli.inference.opening", "InferenceError"),
+        ("sr_cli.inference.errors", "InferenceError"),
         ("sr_cli.zoo.manifest", "ZooError"),
         ("training.corpus", "CorpusError"),
         ("training.recipe", "RecipeError"),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,12 +13,19 @@ from sr_cli.cli.inputs import find_sources
 from sr_cli.cli.rendering import degradation_table
 from sr_cli.zoo.manifest import DEFAULT_MODEL
 
+if TYPE_CHECKING:
+    from sr_cli.degradation.explain import Step
+
 
 def estimate_degradation(
     images: Annotated[list[str], typer.Argument(help="Pictures, folders or patterns.")],
     model: options.Model = DEFAULT_MODEL,
     recursive: Annotated[bool, typer.Option(help="Go into folders within folders.")] = False,
     device: options.Device = "auto",
+    plot: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.png", help="Draw the known numbers with their errors."),
+    ] = None,
     as_json: options.Json = False,
 ) -> None:
     """Say in words and units how a picture was degraded, with the usual error of every number.
@@ -26,18 +35,22 @@ def estimate_degradation(
     Example: sr-cli estimate-degradation img.png
     """
     sources = find_sources(images, recursive=recursive)
+    from sr_cli.cli.plotting import plot_estimates
     from sr_cli.degradation.explain import explain, to_json
     from sr_cli.images import PictureError, read
     from sr_cli.inference.opening import open_model
 
     # Half precision would blur the traces that estimates are made from, and saves little here.
-    opened = open_model(model, device, "fp32")
+    # What a file computes in is settled.
+    is_onnx = model.partition("@")[0].lower().endswith(".onnx")
+    opened = open_model(model, device, "auto" if is_onnx else "fp32")
     if opened.layout is None:
         raise console.CommandError(
             f"{opened.name} does not estimate how a picture was degraded. "
             "Choose another model; `sr-cli models list` has them all."
         )
     failed = 0
+    drawn: list[tuple[str, Sequence[Step]]] = []
     for source in sources:
         try:
             if source.problem:
@@ -52,13 +65,16 @@ def estimate_degradation(
         with console.progress(source.path.name) as bar:
             vector = opened.engine.estimate(picture.rgb, progress=bar)
         assert vector is not None
+        steps = explain(opened.layout, vector.tolist(), opened.estimate)
+        drawn.append((str(source.path), steps))
         if as_json:
             found = to_json(opened.layout, vector.tolist(), opened.estimate)
             answer = {"input": str(source.path), "model": opened.name, "degradation": found}
             console.print_json(answer)
         else:
-            steps = explain(opened.layout, vector.tolist(), opened.estimate)
             console.out.print(degradation_table(str(source.path), steps))
             console.out.print()
+    if plot and drawn:
+        plot_estimates(drawn, plot)
     if failed:
         raise typer.Exit(1)

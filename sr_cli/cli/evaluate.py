@@ -3,38 +3,84 @@
 from __future__ import annotations
 
 import csv
-from dataclasses import asdict
-from datetime import UTC, datetime
+import re
+from collections.abc import Callable, Iterable
+from enum import StrEnum
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.table import Table
 
 from sr_cli.cli import console, options
+from sr_cli.cli.evaluation_answer import answer_of
+from sr_cli.cli.evaluation_rounds import Round, Settings, plan, run, times
+from sr_cli.cli.evaluation_tables import print_answer
 from sr_cli.zoo.manifest import DEFAULT_MODEL
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
-    from sr_cli.metrics.evaluation import Restore, Row
+    from sr_cli.metrics.evaluation import Measures, Row
     from sr_cli.metrics.protocols import Protocol
-    from sr_cli.zoo.loading import LoadedModel
+
+
+class PrecisionName(StrEnum):
+    """Precisions that can be measured."""
+
+    FP32 = "fp32"
+    FP16 = "fp16"
+    BF16 = "bf16"
 
 
 def evaluate(
-    data: Annotated[Path, typer.Option(help="Folder of high-resolution pictures.")],
+    data: Annotated[
+        list[Path],
+        typer.Option(
+            help="Folder of high-resolution pictures, or a DIV2KRK, RealSR, NTIRE or LR/HR data "
+            "set; may be repeated."
+        ),
+    ],
     model: Annotated[
-        list[str] | None, typer.Option("--model", "-m", help="A model; may be repeated.")
+        list[str] | None,
+        typer.Option("--model", "-m", help="A model, or bicubic alone; may be repeated."),
     ] = None,
-    protocol: Annotated[str, typer.Option(help="real or real-published.")] = "real",
+    protocol: Annotated[
+        str,
+        typer.Option(
+            help="real, real-published, gaussian8, aniso, blur-noise, paired or no-reference."
+        ),
+    ] = "real",
+    scale: Annotated[
+        list[int] | None,
+        typer.Option(help="With bicubic alone: 2, 3, 4; may be repeated.", show_default="all"),
+    ] = None,
+    lr: Annotated[
+        Path | None,
+        typer.Option(help="Folder of low-resolution pictures to use, instead of making them."),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Of the degradations.")] = 0,
     repeats: Annotated[int, typer.Option(min=1, help="Degradations of every picture.")] = 1,
+    rgb: Annotated[bool, typer.Option("--rgb", help="Add PSNR and SSIM on RGB.")] = False,
     features: Annotated[
         Path | None,
         typer.Option(help="Folder with the SqueezeNet files of lpips-squeeze; adds that column."),
     ] = None,
+    lpips: Annotated[
+        bool, typer.Option("--lpips", help="Add LPIPS on AlexNet, by the lpips package.")
+    ] = False,
+    niqe: Annotated[
+        bool, typer.Option("--niqe", help="Add NIQE with this program's own pristine model.")
+    ] = False,
+    iterations: Annotated[
+        str | None,
+        typer.Option(help="Numbers of iterations to compare, such as 1..4 or 1,3."),
+    ] = None,
+    truth: Annotated[
+        bool,
+        typer.Option("--truth", help="Also give the Restorer the truth instead of an estimate."),
+    ] = False,
+    compare: Annotated[
+        bool, typer.Option("--compare", help="Put the papers' figures beside ours.")
+    ] = False,
     estimate_only: Annotated[
         bool, typer.Option("--estimate-only", help="Measure only the degradation estimates.")
     ] = False,
@@ -46,166 +92,115 @@ def evaluate(
         Path | None, typer.Option(help="Write inputs and results below this folder.")
     ] = None,
     device: options.Device = "auto",
-    precision: options.Precision = options.PrecisionName.AUTO,
+    precision: Annotated[
+        PrecisionName, typer.Option(help="What is computed in; figures are published in fp32.")
+    ] = PrecisionName.FP32,
     as_json: options.Json = False,
 ) -> None:
-    """Measure PSNR and SSIM on the Y channel, and the estimate, with bicubic beside every model.
+    """Measure models by the papers' protocols, with bicubic interpolation beside every model.
 
-    Example: sr-cli evaluate --data held-out/ --protocol real
+    Example: sr-cli evaluate --data held-out/ --protocol real --compare
     """
-    from sr_cli.metrics.evaluation import averages, bicubic, cases, measure
-    from sr_cli.metrics.protocols import PROTOCOLS
-
-    if protocol not in PROTOCOLS:
-        raise typer.BadParameter(f"'{protocol}' is not one of {', '.join(PROTOCOLS)}")
-    chosen = PROTOCOLS[protocol]
-    distance = _distance(features)
-    names = list(dict.fromkeys(model or [DEFAULT_MODEL]))
-    loaded = {name: _load(name, chosen) for name in names}
-    place = options.choose_device(device)
-    precise = options.precision_of(precision)
-    methods: dict[str, Restore] = {} if estimate_only else {"bicubic": bicubic(chosen.scale)}
-    for name, one in loaded.items():
-        methods[name] = _method(one, place, precise, estimate_only=estimate_only)
-    rows: list[Row] = []
-    truths: list[Tensor] = []
-    estimates: dict[str, list[Tensor]] = {name: [] for name in names}
-    with console.progress(f"{protocol} on {data}") as bar:
-        try:
-            for case in cases(chosen, data, seed, repeats):
-                if estimate_only:
-                    vectors = {n: v for n, m in methods.items() if (v := m(case.lr)[1]) is not None}
-                else:
-                    keep = partial(_save, save_images, case.name) if save_images else None
-                    new, vectors = measure(case, methods, chosen.border, distance, keep)
-                    rows += new
-                if save_images:
-                    _save(save_images, case.name, "input", case.lr)
-                if case.vector is not None:
-                    truths.append(case.vector)
-                    for name, vector in vectors.items():
-                        estimates[name].append(vector)
-                bar(len(truths), len(truths) + 1)
-        except FileNotFoundError as error:
-            raise console.CommandError(str(error)) from None
-    answer: dict[str, Any] = {
-        "protocol": protocol,
-        "data": data.name,
-        "seed": seed,
-        "cases": len(truths),
-        "date": datetime.now(UTC).date().isoformat(),
-        "precision": precise,
-        "methods": averages(rows),
-        "skill": {name: _skills(loaded[name], estimates[name], truths) for name in names if truths},
-    }
+    turns = _iterations(iterations)
+    chosen = _protocol(protocol, scale)
+    settings = Settings(
+        chosen,
+        seed,
+        repeats,
+        lr,
+        _measures(chosen, rgb=rgb, features=features, lpips=lpips, niqe=niqe),
+        estimate_only,
+        save_images,
+        options.choose_device(device),
+        precision.value,
+    )
+    rounds = plan(settings, data, model or [DEFAULT_MODEL], scale or [], turns, truth=truth)
+    if len(rounds) > 1:
+        for one in rounds:
+            one.place = Path(one.data.resolve().name) / f"x{one.benchmark.scale}"
+    rows: list[tuple[Round, Row]] = []
+    with console.progress(protocol) as bar:
+        total, done = sum(one.steps for one in rounds), 0
+        bar(0, total)
+        for one in rounds:
+            findings = run(one, settings, partial(_tell, bar, done, total))
+            done += one.steps
+            rows += [(one, row) for row in findings.rows]
+            answer = answer_of(one, settings, findings, compare=compare)
+            if not findings.cases:
+                continue
+            if as_json:
+                console.print_json(answer)
+            else:
+                print_answer(answer, skill=skill or estimate_only)
     if per_image:
         _write_csv(per_image, rows)
-    if as_json:
-        console.print_json(answer)
+    if any(one.failed for one in rounds):
+        raise typer.Exit(1)
+
+
+def _tell(bar: Callable[[float, float], None], before: int, total: int, done: int) -> None:
+    bar(before + done, total)
+
+
+def _iterations(text: str | None) -> tuple[int, ...]:
+    """``1..4`` or ``1,3`` as numbers."""
+    if text is None:
+        return ()
+    if span := re.fullmatch(r"(\d{1,2})\.\.(\d{1,2})", text):
+        numbers = tuple(range(int(span[1]), int(span[2]) + 1))
+    elif re.fullmatch(r"\d{1,2}(,\d{1,2})*", text):
+        numbers = tuple(int(part) for part in text.split(","))
     else:
-        _print(answer, skill=skill or estimate_only)
+        numbers = ()
+    if not numbers or min(numbers) < 1:
+        raise typer.BadParameter(f"'{text}' is not of the form 1..4 or 1,3")
+    return numbers
 
 
-def _distance(features: Path | None) -> Any:
-    if features is None:
-        return None
-    from sr_cli.metrics.perceptual import PerceptualDistance
+def _protocol(name: str, scales: Iterable[int] | None) -> Protocol:
+    from sr_cli.metrics.protocols import PROTOCOLS
 
+    if name not in PROTOCOLS:
+        raise typer.BadParameter(f"'{name}' is not one of {', '.join(PROTOCOLS)}")
+    protocol = PROTOCOLS[name]
+    for scale in scales or ():
+        if scale not in protocol.scales:
+            raise typer.BadParameter(f"{name} has no x{scale}, only {times(protocol.scales)}")
+    return protocol
+
+
+def _measures(
+    protocol: Protocol, *, rgb: bool, features: Path | None, lpips: bool, niqe: bool
+) -> Measures:
+    from sr_cli.metrics.evaluation import Distance, Measures
+
+    distances: dict[str, Distance] = {}
     try:
-        return PerceptualDistance(features)
-    except (FileNotFoundError, ValueError) as error:
+        if features is not None:
+            from sr_cli.metrics.perceptual import PerceptualDistance
+
+            distances["lpips_squeeze"] = PerceptualDistance(features)
+        if lpips:
+            from sr_cli.metrics.perceptual_alex import AlexDistance
+
+            distances["lpips_alex"] = AlexDistance()
+    except (ImportError, FileNotFoundError, ValueError) as error:
         raise console.CommandError(str(error)) from None
+    # PDM reports RGB on pictures as given; without truth NIQE is all there is.
+    return Measures(
+        rgb or protocol.name == "paired", distances, niqe or protocol.name == "no-reference"
+    )
 
 
-def _load(name: str, protocol: Protocol) -> LoadedModel:
-    from sr_cli.zoo.loading import load
+def _write_csv(path: Path, rows: list[tuple[Round, Row]]) -> None:
+    from sr_cli.metrics.evaluation import KEYS
 
-    loaded = load(name)
-    if loaded.scale != protocol.scale:
-        raise console.CommandError(
-            f"{name} enlarges x{loaded.scale}, but the protocol {protocol.name} needs "
-            f"x{protocol.scale}."
-        )
-    return loaded
-
-
-def _method(loaded: LoadedModel, device: Any, precision: Any, *, estimate_only: bool) -> Restore:
-    import torch
-
-    from sr_cli.inference.torch_backend import torch_engine
-
-    engine = torch_engine(loaded.network, device, precision)
-
-    def restore(lr: Tensor) -> tuple[Tensor, Tensor | None]:
-        rgb = lr.permute(1, 2, 0).contiguous().numpy()
-        if estimate_only:
-            return lr, _tensor(engine.estimate(rgb))
-        result = engine.upscale(rgb)
-        return torch.from_numpy(result.rgb).permute(2, 0, 1), _tensor(result.vector)
-
-    return restore
-
-
-def _tensor(vector: Any) -> Tensor | None:
-    import torch
-
-    return None if vector is None else torch.from_numpy(vector)
-
-
-def _skills(
-    loaded: LoadedModel, estimates: list[Tensor], truths: list[Tensor]
-) -> dict[str, dict[str, float]]:
-    import torch
-
-    from sr_cli.metrics.estimation import skills
-
-    if len(loaded.layout) != len(truths[0]):
-        return {}
-    found: dict[str, dict[str, float]] = {}
-    for one in skills(loaded.layout, torch.stack(estimates), torch.stack(truths)):
-        values = {k: v for k, v in asdict(one).items() if k != "key" and v is not None}
-        found[one.key] = {k: round(v, 4) if isinstance(v, float) else v for k, v in values.items()}
-    return found
-
-
-def _save(folder: Path, name: str, method: str, picture: Tensor) -> None:
-    from sr_cli.images import Picture, write
-
-    place = folder / Path(method).stem
-    place.mkdir(parents=True, exist_ok=True)
-    rgb = picture.clamp(0, 1).permute(1, 2, 0).contiguous().numpy()
-    write(Picture(rgb), place / f"{Path(name).stem}.png")
-
-
-def _write_csv(path: Path, rows: list[Row]) -> None:
+    used = [key for key in KEYS if any(key in row.values for _, row in rows)]
     with path.open("w", newline="", encoding="utf-8") as file:
-        fields = ["method", "picture", "psnr_y", "ssim_y", "lpips_squeeze"]
-        writer = csv.DictWriter(file, fields)
-        writer.writeheader()
-        writer.writerows(asdict(row) for row in rows)
-
-
-def _print(answer: dict[str, Any], *, skill: bool) -> None:
-    if answer["methods"]:
-        title = f"{answer['protocol']} on {answer['data']}, {answer['cases']} cases"
-        table = Table(title=title, box=None, pad_edge=False, title_justify="left")
-        table.add_column("Method")
-        for column in ("PSNR-Y dB", "SSIM-Y", "lpips-squeeze"):
-            table.add_column(column, justify="right")
-        for method, means in answer["methods"].items():
-            distance = f"{means['lpips_squeeze']:.4f}" if "lpips_squeeze" in means else "-"
-            table.add_row(method, f"{means['psnr_y']:.2f}", f"{means['ssim_y']:.4f}", distance)
-        console.out.print(table)
-    if not skill:
-        return
-    for method, numbers in answer["skill"].items():
-        table = Table(title=f"Estimates of {method}", box=None, pad_edge=False)
-        table.add_column("Number")
-        for column in ("correlation", "mean error", "AUC", "cases"):
-            table.add_column(column, justify="right")
-        for key, one in numbers.items():
-            auc = f"{one['auc']:.3f}" if "auc" in one else ""
-            table.add_row(
-                key, f"{one['correlation']:.2f}", f"{one['error']:.3g}", auc, str(one["count"])
-            )
-        console.out.print(table)
+        writer = csv.writer(file)
+        writer.writerow(["data", "scale", "method", "picture", "condition", *used])
+        for one, row in rows:
+            values = [row.values.get(key, "") for key in used]
+            place = one.data.resolve().name, one.benchmark.scale
+            writer.writerow([*place, row.method, row.picture, row.condition, *values])

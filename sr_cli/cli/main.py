@@ -11,7 +11,18 @@ from typing import Annotated
 import typer
 
 from sr_cli import __version__
-from sr_cli.cli import bench, console, degrade, estimate, evaluate, models, train, upscale
+from sr_cli.cli import (
+    bench,
+    console,
+    convert,
+    degrade,
+    estimate,
+    evaluate,
+    export,
+    models,
+    train,
+    upscale,
+)
 
 app = typer.Typer(
     name="sr-cli",
@@ -25,6 +36,8 @@ app = typer.Typer(
 app.command("upscale")(upscale.upscale)
 app.command("estimate-degradation")(estimate.estimate_degradation)
 app.add_typer(models.app, name="models")
+app.command("convert")(convert.convert)
+app.command("export-onnx")(export.export_onnx)
 app.command("degrade")(degrade.degrade)
 app.command("evaluate")(evaluate.evaluate)
 app.command("bench")(bench.bench)

@@ -2,42 +2,59 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 from rich.table import Table
 
 from sr_cli.cli import console, options
-from sr_cli.zoo.manifest import DEFAULT_MODEL, Model, find, manifest
+from sr_cli.zoo import hub, store
+from sr_cli.zoo.manifest import DEFAULT_MODEL, Model, ZooError, find, matching
 
 app = typer.Typer(help="The models there are.", no_args_is_help=True)
 
+Name = Annotated[str, typer.Argument(help="Name from `sr-cli models list`.")]
+NameOrReference = Annotated[
+    str,
+    typer.Argument(help="Name from `sr-cli models list`, or hf:owner/repo/file\\[@revision]."),
+]
+
 
 @app.command("list")
-def list_models(as_json: options.Json = False) -> None:
+def list_models(
+    pattern: Annotated[str, typer.Argument(help='Of names, like "dan*" or "*-x4".')] = "*",
+    as_json: options.Json = False,
+) -> None:
     """List every model, released or not.
 
-    Example: sr-cli models list
+    Example: sr-cli models list "dan*"
     """
+    found = matching(pattern)
+    if not found:
+        raise console.CommandError(
+            f"No model fits '{pattern}'. `sr-cli models list` without a pattern shows all."
+        )
     if as_json:
-        for model in manifest().values():
+        for model in found:
             console.print_json(_facts(model))
         return
     table = Table(box=None, pad_edge=False)
     for column in ("Model", "Scale", "Weights", "Purpose"):
         table.add_column(column)
-    for model in manifest().values():
+    for model in found:
         name = model.name + (" (default)" if model.name == DEFAULT_MODEL else "")
         table.add_row(name, f"x{model.scale}", _where(model), model.purpose)
     console.out.print(table)
 
 
 @app.command("show")
-def show_model(
-    name: Annotated[str, typer.Argument(help="Name from `sr-cli models list`.")] = DEFAULT_MODEL,
-    as_json: options.Json = False,
-) -> None:
+def show_model(name: Name = DEFAULT_MODEL, as_json: options.Json = False) -> None:
     """Show what is known of one model: network, training, measured figures, skill of the estimate.
 
     Example: sr-cli models show dan-real-x4
@@ -49,27 +66,210 @@ def show_model(
     table = Table(box=None, pad_edge=False, show_header=False)
     table.add_column(style="dim")
     table.add_column()
-    rows = {
-        "model": model.name,
-        "purpose": model.purpose,
-        "network": f"{model.network} {dict(model.options)}",
-        "degradation": f"{model.degradation}, {model.preset} preset",
-        "weights": _where(model),
-        "sha256": model.weights.sha256 if model.weights else "-",
-        "licence": model.licence,
-        "authors": model.authors,
-        "paper": model.paper,
-        "recipe": model.recipe,
-        **{f"training: {key}": str(value) for key, value in model.training.items()},
-    }
-    for label, text in rows.items():
+    for label, text in _rows(model):
         table.add_row(label, text)
-    for figure in model.figures:
-        facts = ", ".join(f"{k} {v}" for k, v in figure.items() if k not in ("protocol", "data"))
-        table.add_row(f"{figure['protocol']} on {figure['data']}", facts)
     console.out.print(table)
     if model.estimate:
         console.out.print(_skill_table(model))
+
+
+@app.command("path")
+def path_of_model(name: NameOrReference = DEFAULT_MODEL, as_json: options.Json = False) -> None:
+    """Print where the weights are on this machine; nothing is fetched.
+
+    Example: sr-cli models path dan-real-x4
+    """
+    if name.startswith(hub.PREFIX):
+        path = hub.cached(hub.parse_reference(name))
+    else:
+        model = find(name)
+        path = store.here(model)
+        if model.weights is None:
+            raise ZooError(store.how_to_get(model))
+    if path is None:
+        raise console.CommandError(
+            f"The weights of {name} are not on this machine yet. `sr-cli models pull {name}` "
+            "fetches them."
+        )
+    if as_json:
+        console.print_json({"name": name, "path": str(path)})
+    else:
+        console.out.print(str(path), markup=False)
+
+
+@app.command("pull")
+def pull_models(
+    names: Annotated[
+        list[str],
+        typer.Argument(
+            help='Names, patterns like "dan*", or hf:owner/repo/file\\[@revision].',
+        ),
+    ],
+    as_json: options.Json = False,
+) -> None:
+    """Fetch weights, so that later runs need no network.
+
+    Of a pattern, the models that have weights.
+
+    Example: sr-cli models pull dan-real-x4
+    """
+    for name in _expanded(names):
+        with _telling(name, as_json=as_json):
+            if name.startswith(hub.PREFIX):
+                path = hub.fetch(hub.parse_reference(name))
+            else:
+                path = store.locate(find(name))
+            if as_json:
+                facts = {"name": name, "path": str(path), "sha256": store.sha256(path)}
+                console.print_json(facts)
+            else:
+                console.out.print(f"{name}  {path}", markup=False)
+
+
+@app.command("verify")
+def verify_models(
+    names: Annotated[
+        list[str] | None, typer.Argument(help='Names or patterns like "dan*"; else all.')
+    ] = None,
+    as_json: options.Json = False,
+) -> None:
+    """Check the weights on this machine against the manifest; nothing is fetched or deleted.
+
+    Example: sr-cli models verify
+    """
+    wrong = 0
+    for model in [find(name) for name in _expanded(names or ["*"])]:
+        state, path = _verified(model)
+        wrong += state == "wrong"
+        if as_json:
+            where = str(path) if path else None
+            console.print_json({"name": model.name, "state": state, "path": where})
+        elif path is not None:
+            console.out.print(f"{model.name}  {state}  {path}", markup=False)
+        elif names:
+            console.out.print(f"{model.name}  {state}", markup=False)
+    if wrong:
+        console.complain(
+            "Weights marked wrong are not what was released. Delete a file of the Hub's cache and "
+            "pull it again; for a bundled one, reinstall sr-cli."
+        )
+        raise typer.Exit(1)
+
+
+@app.command("publish")
+def publish_model(
+    name: Annotated[
+        str, typer.Argument(help="Name from `sr-cli models list`, or a weights file of your own.")
+    ],
+    repo: Annotated[str, typer.Option(help="Where on the Hub: owner/repo.")],
+    out: Annotated[
+        Path | None, typer.Option("-o", "--out", help="Keep what is published in this new folder.")
+    ] = None,
+    private: Annotated[bool, typer.Option("--private", help="Make a hidden repository.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Write the folder (-o, else REPO's name) only.")
+    ] = False,
+    as_json: options.Json = False,
+) -> None:
+    """Publish a model on the Hugging Face Hub: model card, configuration and weights.
+
+    Whoever has the weights loads them with --model hf:OWNER/REPO/model.safetensors.
+    Log in first with `hf auth login`, or set HF_TOKEN.
+
+    Example: sr-cli models publish dan-real-x4 --repo me/dan-real-x4 --dry-run
+    """
+    from sr_cli.zoo import card
+
+    hub.parse_repository(repo)
+    with _folder(out or (Path(repo.split("/")[1]) if dry_run else None)) as folder:
+        files = card.write_folder(name, folder, repo)
+        address = None if dry_run else hub.upload(folder, repo, private=private)
+        if as_json:
+            written = [str(file) for file in files] if dry_run or out else []
+            console.print_json({"name": name, "repo": repo, "files": written, "commit": address})
+        elif address is not None:
+            console.out.print(address, markup=False)
+        else:
+            for file in files:
+                console.out.print(f"{console.shown_path(file)}", markup=False)
+
+
+def _expanded(names: list[str]) -> Iterator[str]:
+    """Names and references as they are; patterns as the models with weights that they fit."""
+    for name in names:
+        if not set(name) & set("*?["):
+            yield name
+        elif found := [model.name for model in matching(name) if model.weights]:
+            yield from found
+        else:
+            raise console.CommandError(
+                f"No model with weights fits '{name}'. See `sr-cli models list`."
+            )
+
+
+@contextmanager
+def _telling(name: str, *, as_json: bool) -> Iterator[None]:
+    """With ``--json``, what goes wrong is told there as well."""
+    try:
+        yield
+    except ZooError as error:
+        if as_json:
+            console.print_json({"name": name, "error": str(error)})
+        raise
+
+
+@contextmanager
+def _folder(wanted: Path | None) -> Iterator[Path]:
+    """A new folder: the wanted one, which goes if anything fails, or one that goes anyway."""
+    if wanted is None:
+        with tempfile.TemporaryDirectory() as place:
+            yield Path(place)
+        return
+    if wanted.exists():
+        raise console.CommandError(f"{wanted} is there already. Name a new folder with -o.")
+    wanted.mkdir(parents=True)
+    try:
+        yield wanted
+    except BaseException:
+        shutil.rmtree(wanted)
+        raise
+
+
+def _verified(model: Model) -> tuple[str, Path | None]:
+    if model.weights is None:
+        return "not trained yet", None
+    path = store.here(model)
+    if path is None:
+        return "not here", None
+    return ("ok" if store.sha256(path) == model.weights.sha256 else "wrong"), path
+
+
+def _rows(model: Model) -> Iterator[tuple[str, str]]:
+    settings = ", ".join(f"{key} {value}" for key, value in model.options.items())
+    yield "model", " = ".join((model.name, *model.aliases))
+    yield "purpose", model.purpose
+    yield "network", f"{model.network} ({settings})"
+    yield "tiles", model.tiling
+    yield "trained for", f"{model.preset} degradation"
+    yield "estimates", f"{model.degradation} vector" if model.degradation else "-"
+    yield "weights", _where(model)
+    if model.weights:
+        yield "sha256", model.weights.sha256
+        yield "licence", str(model.licence)
+        yield "authors", str(model.authors)
+    yield "recipe", model.recipe if store.has_recipe(model.recipe) else "no recipe yet"
+    for key, value in model.training.items():
+        yield f"training: {key}", str(value)
+    for figure in model.figures:
+        yield f"{figure['protocol']} on {figure['data']}", _numbers(figure)
+    paper = model.paper
+    yield "paper", f"{paper.authors}, {paper.title} ({paper.year}) {paper.url or ''}".rstrip()
+    for figure in paper.figures:
+        yield f"paper: {figure['data']}", _numbers(figure)
+
+
+def _numbers(figure: Mapping[str, Any]) -> str:
+    return ", ".join(f"{k} {v}" for k, v in figure.items() if k not in ("protocol", "data"))
 
 
 def _skill_table(model: Model) -> Table:
@@ -83,10 +283,10 @@ def _skill_table(model: Model) -> Table:
 
 
 def _facts(model: Model) -> dict[str, object]:
-    return asdict(model)
+    return asdict(model) | {"recipe_exists": store.has_recipe(model.recipe)}
 
 
 def _where(model: Model) -> str:
     if model.weights is None:
         return "not trained yet"
-    return "bundled" if model.weights.bundled else f"hf:{model.weights.hub}"
+    return "bundled" if model.weights.bundled else str(model.weights.hub)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -47,11 +47,6 @@ Precision = Annotated[
     ),
 ]
 Backend = Annotated[BackendName, typer.Option(help="What runs the network.")]
-
-
-def precision_of(name: PrecisionName) -> Literal["fp32", "bf16"]:
-    """What a measurement computes in: single precision unless asked otherwise."""
-    return "bf16" if name is PrecisionName.BF16 else "fp32"
 
 
 def choose_device(name: str) -> torch.device:

@@ -2,25 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import groupby
 
 from rich.table import Table
 
 from sr_cli.degradation.explain import NOT_KNOWN, Step
 
+HEADS = ("Stage", "Step", "What the Estimator found")
+
+
+def degradation_rows(steps: Sequence[Step]) -> Iterator[tuple[str, str, str]]:
+    """One row a step of what had happened to the picture, or a stage of which nothing is known.
+
+    The cells are those below `HEADS`; a stage is named once.
+    """
+    for title, group in groupby(steps, key=lambda step: step.title):
+        found = list(group)
+        if all(step.text == NOT_KNOWN for step in found):
+            yield title, "all", NOT_KNOWN
+            continue
+        for number, step in enumerate(found):
+            yield "" if number else title, step.name, step.text
+
 
 def degradation_table(title: str, steps: Sequence[Step]) -> Table:
-    """One row a step of what had happened to the picture, or a stage of which nothing is known."""
+    """The rows for a terminal."""
     table = Table(title=title, title_justify="left", box=None, pad_edge=False)
-    table.add_column("Stage", style="dim")
-    table.add_column("Step")
-    table.add_column("What the Estimator found")
-    for title, group in groupby(steps, key=lambda step: step.title):
-        rows = list(group)
-        if all(row.text == NOT_KNOWN for row in rows):
-            table.add_row(title, "all", NOT_KNOWN)
-            continue
-        for number, row in enumerate(rows):
-            table.add_row("" if number else title, row.name, row.text)
+    table.add_column(HEADS[0], style="dim")
+    for head in HEADS[1:]:
+        table.add_column(head)
+    for row in degradation_rows(steps):
+        table.add_row(*row)
     return table

@@ -36,6 +36,12 @@ def train(
     time_budget: Annotated[
         str | None, typer.Option(help="Stop cleanly after 90s, 9m or 1.5h; --resume goes on.")
     ] = None,
+    steps: Annotated[
+        int | None, typer.Option(min=0, help="Stop behind this step of the run; --resume goes on.")
+    ] = None,
+    finish: Annotated[
+        bool, typer.Option("--finish", help="Let the rate fall to zero within the time budget.")
+    ] = False,
     set_: Annotated[
         list[str] | None,
         typer.Option("--set", help="Change the recipe: key=value, like phase.0.batch=16."),
@@ -44,19 +50,31 @@ def train(
     precision: Annotated[
         options.PrecisionName, typer.Option(help="auto is bf16 autocast; fp32 is exact.")
     ] = options.PrecisionName.AUTO,
+    compiled: Annotated[
+        bool, typer.Option("--compile", help="Let torch.compile rewrite the network.")
+    ] = False,
+    curves: Annotated[
+        bool, typer.Option("--tensorboard", help="Write curves for TensorBoard too.")
+    ] = False,
     list_: Annotated[bool, typer.Option("--list", help="List the recipes and leave.")] = False,
+    show: Annotated[
+        bool, typer.Option("--show", help="Show the recipe with everything it extends, and leave.")
+    ] = False,
 ) -> None:
     """Train a model. Weights, state and a log land in the run's folder.
 
     Example: sr-cli train dan-real-x4-cpu --data photos/ --val held-out/ --time-budget 2h
     """
-    from training.recipe import load_recipe, recipe_names
+    from training.recipe import load_recipe, recipe_names, shown
 
     if list_:
         for name in recipe_names():
             console.out.print(f"{name}: {load_recipe(name).description}", markup=False)
         return
     chosen = load_recipe(recipe, set_ or ())
+    if show:
+        console.out.print(shown(chosen), markup=False, end="")
+        return
     budget = seconds(time_budget) if time_budget else math.inf
     if not data:
         raise console.CommandError(
@@ -65,10 +83,19 @@ def train(
             "the papers used."
         )
     from training.session import run_session
+    from training.trainer import Options
 
     folder = out if out is not None else Path("runs") / chosen.name
-    half = precision is not options.PrecisionName.FP32
     place = options.choose_device(device)
+    how = Options(
+        half=precision is not options.PrecisionName.FP32,
+        compiled=compiled,
+        curves=curves,
+        weights=weights,
+        time_budget=budget,
+        last_step=steps,
+        finish=finish,
+    )
     with console.progress(chosen.name) as bar:
         ended = run_session(
             chosen,
@@ -76,14 +103,13 @@ def train(
             val,
             folder,
             place,
-            half=half,
+            options=how,
             resume=resume,
-            weights=weights,
-            time_budget=budget,
             tell=console.note,
             bar=bar,
         )
-    console.out.print(ended, markup=False)
+    if ended:
+        console.out.print(ended, markup=False)
 
 
 def seconds(text: str) -> float:

@@ -7,7 +7,7 @@ from sr_cli.images.probing import begins_like_picture, is_text, is_whole, result
 from sr_cli.images.reading import MAX_PIXELS, read
 from sr_cli.images.temporary import sweep
 from sr_cli.images.transparency import bleed
-from sr_cli.images.writing import Color, encode, prepare, write
+from sr_cli.images.writing import Color, encode, prepare, takes_rows, write, write_rows
 
 __all__ = [
     "MAX_PIXELS",
@@ -33,5 +33,7 @@ __all__ = [
     "result_format",
     "suffix_format",
     "sweep",
+    "takes_rows",
     "write",
+    "write_rows",
 ]

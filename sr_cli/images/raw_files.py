@@ -1,11 +1,12 @@
-"""Writers for what Pillow cannot write: PNG, TIFF and PNM with 16 bits a channel."""
+"""Writers for what Pillow cannot write: 16 bits a channel, and pictures that come row by row."""
 
 from __future__ import annotations
 
 import io
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -21,25 +22,48 @@ _PNG_COLOURS = {1: 0, 2: 4, 3: 2, 4: 6}  # channels -> colour type
 _TIFF_LIMIT = 2**32 - 2**20  # offsets have 32 bits; leave room for the metadata
 
 
-def write_png(stream: BinaryIO, samples: Samples, options: dict[str, Any]) -> None:
-    """Writes a 16-bit PNG.
+@dataclass(frozen=True)
+class Rows:
+    """The samples of a picture, some rows at a time."""
+
+    height: int
+    width: int
+    channels: int
+    deep: bool
+    """Whether samples have 16 bits."""
+    bands: Iterable[Samples]
+    """(h, W, C) each, from top to bottom."""
+
+    @classmethod
+    def of(cls, samples: Samples) -> Rows:
+        """Those of a whole picture, (H, W, C) uint8 or uint16."""
+        height, width, channels = samples.shape
+        return cls(height, width, channels, samples.dtype == np.uint16, _row_bands(samples))
+
+    @property
+    def few(self) -> Iterator[Samples]:
+        """The same in bands of about a million samples at most."""
+        return (part for band in self.bands for part in _row_bands(band))
+
+
+def write_png(stream: BinaryIO, rows: Rows, options: dict[str, Any]) -> None:
+    """Writes a PNG.
 
     Args:
         stream: Where to.
-        samples: (H, W, C) uint16; C is 1, 2 (gray and alpha), 3 or 4.
+        rows: Of 1, 2 (gray and alpha), 3 or 4 channels.
         options: Metadata, as Pillow's PNG writer takes them.
     """
-    height, width, channels = samples.shape
     # Pillow writes the metadata of a stand-in, whose header and pixels are then exchanged.
     model = io.BytesIO()
     Image.new("RGB", (1, 1)).save(model, "PNG", **options)
     stream.write(b"\x89PNG\r\n\x1a\n")
     for kind, body in _chunks(model.getvalue()):
         if kind == b"IHDR":
-            colours = _PNG_COLOURS[channels]
-            body = struct.pack(">IIBBBBB", width, height, 16, colours, 0, 0, 0)
+            kinds = (16 if rows.deep else 8), _PNG_COLOURS[rows.channels], 0, 0, 0
+            body = struct.pack(">IIBBBBB", rows.width, rows.height, *kinds)
         if kind == b"IDAT":
-            for part in _png_pixels(samples):
+            for part in _png_pixels(rows):
                 _put_chunk(stream, kind, part)
         else:
             _put_chunk(stream, kind, body)
@@ -58,13 +82,14 @@ def _put_chunk(stream: BinaryIO, kind: bytes, body: bytes) -> None:
     stream.write(struct.pack(">I", zlib.crc32(body, zlib.crc32(kind))))
 
 
-def _png_pixels(samples: Samples) -> Iterator[bytes]:
+def _png_pixels(picture: Rows) -> Iterator[bytes]:
     """Compressed rows, each under the filter "Up" or "Sub" (PNG 9.2), whichever is smaller."""
-    packer = zlib.compressobj(6)
-    above = np.zeros((1, samples.shape[1] * samples.shape[2] * 2), dtype=np.uint8)
-    for band in _row_bands(samples):
-        rows = np.ascontiguousarray(band, dtype=">u2").view(np.uint8).reshape(len(band), -1)
-        step = samples.shape[2] * 2
+    packer = zlib.compressobj(6 if picture.deep else 4)
+    step = picture.channels * (2 if picture.deep else 1)
+    above = np.zeros((1, picture.width * step), dtype=np.uint8)
+    for band in picture.few:
+        big_endian = np.ascontiguousarray(band, dtype=">u2" if picture.deep else np.uint8)
+        rows = big_endian.view(np.uint8).reshape(len(band), -1)
         sub = rows.copy()
         sub[:, step:] -= rows[:, :-step]
         up = rows - np.concatenate([above, rows[:-1]])
@@ -92,24 +117,22 @@ def _row_bands(samples: Samples) -> Iterator[Samples]:
     return (samples[top : top + rows] for top in range(0, height, rows))
 
 
-def write_pnm(stream: BinaryIO, samples: Samples) -> None:
+def write_pnm(stream: BinaryIO, rows: Rows) -> None:
     """Writes a PGM or PPM.
 
     Args:
         stream: Where to.
-        samples: (H, W, C) uint8 or uint16; C is 1 or 3.
+        rows: Of 1 or 3 channels.
     """
-    height, width, channels = samples.shape
-    deep = samples.dtype == np.uint16
-    magic, top = ("P5" if channels == 1 else "P6"), (65535 if deep else 255)
-    stream.write(f"{magic}\n{width} {height}\n{top}\n".encode())
-    for band in _row_bands(samples):
-        stream.write(band.astype(">u2" if deep else np.uint8).tobytes())
+    magic, top = ("P5" if rows.channels == 1 else "P6"), (65535 if rows.deep else 255)
+    stream.write(f"{magic}\n{rows.width} {rows.height}\n{top}\n".encode())
+    for band in rows.few:
+        stream.write(band.astype(">u2" if rows.deep else np.uint8).tobytes())
 
 
 def write_tiff(
     stream: BinaryIO,
-    samples: Samples,
+    picture: Rows,
     *,
     ink: bool,
     alpha: bool,
@@ -121,7 +144,7 @@ def write_tiff(
 
     Args:
         stream: Where to.
-        samples: (H, W, C) uint8 or uint16.
+        picture: Of 1 to 5 channels.
         ink: Whether the first four channels are CMYK.
         alpha: Whether the last channel is transparency.
         exif: Tags to merge in.
@@ -131,22 +154,21 @@ def write_tiff(
     Raises:
         PictureError: The file would exceed 4 GB.
     """
-    height, width, channels = samples.shape
-    strips, rows = _tiff_strips(samples)
+    strips, rows = _tiff_strips(picture)
     if sum(map(len, strips)) > _TIFF_LIMIT:
         raise PictureError("a TIFF file cannot be larger than 4 GB; choose png")
     tags = TiffImagePlugin.ImageFileDirectory_v2()
     with quiet():
         _merge_exif(tags, exif)
-    colours = channels - alpha
+    colours = picture.channels - alpha
     numbers: dict[int, int | tuple[int, ...]] = {
-        256: width,
-        257: height,
-        258: (samples.dtype.itemsize * 8,) * channels,
+        256: picture.width,
+        257: picture.height,
+        258: (16 if picture.deep else 8,) * picture.channels,
         259: 8,  # deflate
         262: 5 if ink else 2 if colours == 3 else 1,
         274: 1,
-        277: channels,
+        277: picture.channels,
         278: rows,
         279: tuple(map(len, strips)),
         284: 1,
@@ -168,15 +190,28 @@ def write_tiff(
     stream.writelines(strips)
 
 
-def _tiff_strips(samples: Samples) -> tuple[list[bytes], int]:
-    rows = max(1, _BAND // (samples.shape[1] * samples.shape[2]))
+def _tiff_strips(picture: Rows) -> tuple[list[bytes], int]:
+    rows = max(1, _BAND // (picture.width * picture.channels))
     strips = []
-    for band in _row_bands(samples):
+    for band in _of_height(picture.bands, rows):
         differences = band.copy()
         differences[:, 1:] -= band[:, :-1]
         little = differences.astype(differences.dtype.newbyteorder("<"))
         strips.append(zlib.compress(little.tobytes(), 6))
     return strips, rows
+
+
+def _of_height(bands: Iterable[Samples], rows: int) -> Iterator[Samples]:
+    """The same rows in bands of one height, but for the last."""
+    held: list[Samples] = []
+    for band in bands:
+        held.append(band)
+        while sum(map(len, held)) >= rows:
+            joined = np.concatenate(held) if len(held) > 1 else held[0]
+            yield joined[:rows]
+            held = [joined[rows:]] if len(joined) > rows else []
+    if held:
+        yield np.concatenate(held)
 
 
 def _merge_exif(tags: TiffImagePlugin.ImageFileDirectory_v2, exif: bytes | None) -> None:

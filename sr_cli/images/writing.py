@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import errno
 import io
+import itertools
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,8 +19,16 @@ from PIL import Image, ImageCms, PngImagePlugin
 from sr_cli.images import colour, exif, formats, raw_files
 from sr_cli.images.colour import Samples
 from sr_cli.images.formats import Format
-from sr_cli.images.picture import ColorModel, DiskFullError, Floats, Picture, PictureError
+from sr_cli.images.picture import (
+    ColorModel,
+    DiskFullError,
+    Floats,
+    Picture,
+    PictureError,
+    replaced,
+)
 from sr_cli.images.quiet import quiet
+from sr_cli.images.raw_files import Rows
 from sr_cli.images.temporary import replacing
 
 Color = Literal["keep", "srgb"]
@@ -60,6 +69,57 @@ def write(
     chosen = formats.find(format, path.suffix)
     with _os_errors(path), replacing(path) as stream:
         _encode(stream, picture, chosen, quality, color, software)
+
+
+def takes_rows(picture: Picture, format: str) -> bool:
+    """Whether `write_rows` can write an enlarged version of a picture in a format."""
+    # What sRGB could not hold is resized as a whole.
+    return format in ("png", "tiff", "pnm") and picture.beyond is None
+
+
+def write_rows(
+    picture: Picture,
+    rows: Iterable[tuple[Floats, Floats | None]],
+    size: tuple[int, int],
+    path: Path,
+    *,
+    format: str,
+    color: Color = "keep",
+    software: str | None = None,
+) -> None:
+    """Writes a picture as its rows are made, so that it is never in memory as a whole.
+
+    Args:
+        picture: Whose metadata go into the file; one for which `takes_rows` holds.
+        rows: From top to bottom, (h, W, 3) of sRGB and (h, W) of alpha or None.
+        size: Width and height of them all.
+        path: As for `write`; the following too.
+        format: "png", "tiff" or "pnm".
+        color: Whether colours go back into the picture's own profile.
+        software: Name of the program.
+
+    Raises:
+        DiskFullError: There is no room for it.
+        PictureError: It cannot be written; nothing is left behind.
+    """
+    chosen = formats.find(format, path.suffix)
+    _check_sides(chosen, *size)
+
+    def prepared(band: tuple[Floats, Floats | None]) -> _Prepared:
+        return _prepared(replaced(picture, *band), chosen, color, software, size)
+
+    ahead = iter(rows)
+    first = prepared(next(ahead))
+    bands = itertools.chain([first.samples], (prepared(band).samples for band in ahead))
+    deep, channels = first.samples.dtype == np.uint16, first.samples.shape[2]
+    made = Rows(size[1], size[0], channels, deep, bands)
+    with _os_errors(path), replacing(path) as stream:
+        if chosen.name == "pnm":
+            raw_files.write_pnm(stream, made)
+        elif chosen.name == "tiff":
+            _write_tiff(stream, first, made)
+        else:
+            raw_files.write_png(stream, made, _options(first, chosen, None))
 
 
 def encode(
@@ -168,16 +228,31 @@ def _encode(
     prepared = _prepared(picture, chosen, color, software)
     deep = prepared.samples.dtype == np.uint16
     if chosen.name == "pnm":
-        raw_files.write_pnm(stream, prepared.samples)
+        raw_files.write_pnm(stream, Rows.of(prepared.samples))
     elif chosen.name == "tiff":
-        _write_tiff(stream, prepared)
+        _write_tiff(stream, prepared, Rows.of(prepared.samples))
     elif chosen.name == "png" and deep:
-        raw_files.write_png(stream, prepared.samples, _options(prepared, chosen, quality))
+        raw_files.write_png(stream, Rows.of(prepared.samples), _options(prepared, chosen, quality))
     else:
         _through_pillow(stream, prepared, chosen, quality)
 
 
-def _prepared(picture: Picture, chosen: Format, color: Color, software: str | None) -> _Prepared:
+def _prepared(
+    picture: Picture,
+    chosen: Format,
+    color: Color,
+    software: str | None,
+    size: tuple[int, int] | None = None,
+) -> _Prepared:
+    """What goes into the file.
+
+    Args:
+        picture: All of it, or some rows.
+        chosen: The format.
+        color: See `write`.
+        software: See `write`.
+        size: Width and height of all of it, if these are some rows.
+    """
     said = picture.metadata
     rgb, alpha = picture.rgb, _alpha_channel(picture) if chosen.alpha else None
     if picture.alpha is not None and not chosen.alpha:
@@ -197,7 +272,9 @@ def _prepared(picture: Picture, chosen: Format, color: Color, software: str | No
         model,
         alpha is not None and model != "cmyk",
         icc,
-        _new_exif(picture, software, srgb=color == "srgb") if "exif" in chosen.metadata else None,
+        _new_exif(picture, size or (picture.width, picture.height), software, srgb=color == "srgb")
+        if "exif" in chosen.metadata
+        else None,
         kept["xmp"],
         kept["iptc"],
         kept["dpi"],
@@ -239,12 +316,14 @@ def _on_white(rgb: Floats, alpha: Floats) -> Floats:
     return rgb * cover + (np.float32(1.0) - cover)
 
 
-def _new_exif(picture: Picture, software: str | None, *, srgb: bool) -> bytes | None:
+def _new_exif(
+    picture: Picture, size: tuple[int, int], software: str | None, *, srgb: bool
+) -> bytes | None:
     try:
         return exif.edited(
             picture.metadata.exif,
-            width=picture.width,
-            height=picture.height,
+            width=size[0],
+            height=size[1],
             software=software,
             srgb=srgb,
         )
@@ -255,11 +334,11 @@ def _new_exif(picture: Picture, software: str | None, *, srgb: bool) -> bytes | 
 _PHOTOSHOP = 0x0404
 
 
-def _write_tiff(stream: BinaryIO, prepared: _Prepared) -> None:
+def _write_tiff(stream: BinaryIO, prepared: _Prepared, rows: Rows) -> None:
     blocks = {34675: prepared.icc_profile, 700: prepared.xmp, 33723: prepared.iptc}
     raw_files.write_tiff(
         stream,
-        prepared.samples,
+        rows,
         ink=prepared.model == "cmyk",
         alpha=prepared.alpha,
         exif=prepared.exif,
@@ -274,8 +353,10 @@ def _through_pillow(
     mode = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}[prepared.samples.shape[2]]
     mode = "CMYK" if prepared.model == "cmyk" else mode
     samples = prepared.samples[..., 0] if mode == "L" else prepared.samples
-    held = memoryview(np.ascontiguousarray(samples)).cast("B")  # no copy where Pillow needs none
-    image = Image.frombuffer(mode, samples.shape[1::-1], held, "raw", mode, 0, 1)
+    height, width = samples.shape[:2]
+    # Not `fromarray`, which wants to know the mode by itself; no copy where Pillow needs none.
+    held = np.ascontiguousarray(samples)
+    image = Image.frombuffer(mode, (width, height), held, "raw", mode, 0, 1)
     try:
         image.save(stream, chosen.name.upper(), **_options(prepared, chosen, quality))
     except OSError as error:

@@ -47,11 +47,15 @@ class Backend(Protocol):
     def is_finite(self, array: Array) -> bool:
         """Whether no value is infinite or not a number; always true in single precision."""
 
-    def empty(self, channels: int, rows: int, columns: int) -> Array:
-        """Memory for a part of a feature map, uninitialised."""
+    @property
+    def on_host(self) -> bool:
+        """Whether feature maps live in the machine's own memory, so that `wrap` makes them."""
 
-    def wrap(self, memory: NDArray[Any]) -> Array:
-        """``(rows, columns, channels)`` of memory, of `store_dtype`, as a map."""
+    def empty(self, channels: int, rows: int, columns: int) -> Array:
+        """Memory on a device for a part of a feature map, uninitialised."""
+
+    def wrap(self, memory: NDArray[Any], channels: int, rows: int, columns: int) -> Array:
+        """Memory of the host, ``(channels * rows * columns,)`` of `store_dtype`, as a map."""
 
     @property
     def store_dtype(self) -> np.dtype[Any]:

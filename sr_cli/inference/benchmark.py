@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from sr_cli.images import Picture, read, write
+from sr_cli.images import Picture, read, write, write_rows
+from sr_cli.inference import GROWING_FROM
 from sr_cli.inference.backend import Backend, Precision
 from sr_cli.inference.engine import Engine
 from sr_cli.inference.plan import Step
@@ -46,8 +47,6 @@ class Timing:
     """From file to file: decoding, enlarging, encoding."""
     network: list[float] = field(default_factory=list)
     """The part of that which the network itself took."""
-    files: list[float] = field(default_factory=list)
-    """The part that decoding and encoding took."""
     peak: list[int] = field(default_factory=list)
     """Most bytes above what was held before; empty where that cannot be told."""
 
@@ -83,20 +82,27 @@ def time_alternately(
 
 
 def _time(engine: Engine, picture: Path, tile: int | None, timing: Timing) -> None:
+    """One run as `sr-cli upscale` goes about it."""
     target = picture.with_name("result.png")
     with _spent_in(engine.backend) as spent, _peak(engine.device) as peak:
         began = time.perf_counter()
-        rgb = read(picture).rgb
-        read_at = time.perf_counter()
-        large = engine.upscale(rgb, tile).rgb
-        made_at = time.perf_counter()
-        write(Picture(large), target)
-        done_at = time.perf_counter()
+        small = read(picture)
+        if engine.is_seamless and is_grown(small.height, small.width, engine.scale):
+            rows = ((band, None) for band in engine.grow(small.rgb, tile))
+            size = small.width * engine.scale, small.height * engine.scale
+            write_rows(small, rows, size, target, format="png")
+        else:
+            write(Picture(engine.upscale(small.rgb, tile).rgb), target)
+        seconds = time.perf_counter() - began
     target.unlink()
-    timing.seconds.append(done_at - began)
+    timing.seconds.append(seconds)
     timing.network.append(spent[0])
-    timing.files.append(done_at - made_at + read_at - began)
     timing.peak += peak
+
+
+def is_grown(height: int, width: int, scale: int) -> bool:
+    """Whether an enlarged picture is so large that it is written row by row."""
+    return height * width * scale**2 > GROWING_FROM
 
 
 def texture(height: int, width: int) -> NDArray[np.float32]:
@@ -250,14 +256,15 @@ def feature_bytes(
 
 
 def picture_bytes(height: int, width: int, scale: int) -> int:
-    """What the picture and the enlarged one take as floats.
+    """What the picture and the enlarged one, if it is held, take as floats.
 
     Args:
         height: Of the low-resolution picture.
         width: Likewise.
         scale: Enlargement.
     """
-    return 12 * height * width * (1 + scale**2)
+    held = 0 if is_grown(height, width, scale) else scale**2
+    return 12 * height * width * (1 + held)
 
 
 def _shadow(network: SuperResolver) -> SuperResolver:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -37,6 +37,29 @@ class Result:
     """``"none"``: the pixels are those of the picture as a whole."""
     notes: tuple[str, ...] = ()
     """What a user should know: memory that ran out, tiles done again in single precision."""
+
+
+class Growing:
+    """An enlarged picture that comes row by row, so that it need not be in memory as a whole."""
+
+    def __init__(self, walk: Walk, tiling: Tiling, tiles: int) -> None:
+        self._walk, self._tiling = walk, tiling
+        self.tiles = tiles
+        """See `Result.tiles`."""
+
+    def __iter__(self) -> Iterator[Floats]:
+        """Bands ``(h, scale*W, 3)`` in [0, 1] from top to bottom; to be gone through once."""
+        return (rows for _, rows in self._walk.picture())
+
+    @property
+    def vector(self) -> Floats | None:
+        """See `Result.vector`; known when the first band is."""
+        return self._walk.degradation()
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """See `Result.notes`; complete after the last band."""
+        return self._tiling.notes
 
 
 class Engine:
@@ -105,6 +128,26 @@ class Engine:
         notes = tuple(dict.fromkeys(note for one in results for note in one.notes))
         return Result(mean, vector, results[0].tiles, results[0].seams, notes)
 
+    @property
+    def is_seamless(self) -> bool:
+        """Whether its network can be cut exactly, so that `grow` can run it."""
+        return bool(self.backend.steps)
+
+    def grow(
+        self, rgb: Floats, tile: int | None = None, progress: Progress | None = None
+    ) -> Growing:
+        """Enlarge a picture row by row; see `upscale`.
+
+        Raises:
+            ValueError: The network cannot be cut.
+        """
+        if not self.is_seamless:
+            raise ValueError("blended tiles are not done before all are")
+        height, width = rgb.shape[:2]
+        tiling = self._tiling(tile, height, width)
+        tiles = count(height, width, tiling.side)
+        return Growing(self._walk(rgb, tiling, progress), tiling, tiles)
+
     def estimate(
         self, rgb: Floats, tile: int | None = None, progress: Progress | None = None
     ) -> Floats | None:
@@ -112,25 +155,26 @@ class Engine:
 
         Args and units as `upscale`.  None for a network that estimates nothing.
         """
-        if not self.backend.steps:
+        if not self.is_seamless:
             return self._upscale(rgb, tile, progress).vector
         return self._walk(rgb, self._tiling(tile, *rgb.shape[:2]), progress).degradation()
 
     def _upscale(self, rgb: Floats, tile: int | None, progress: Progress | None) -> Result:
         height, width = rgb.shape[:2]
-        tiling = self._tiling(tile, height, width)
-        side = tiling.side
-        if not self.backend.steps:
+        if not self.is_seamless:
+            tiling = self._tiling(tile, height, width)
             picture, vector = self._blended(rgb, tiling, progress)
             tiles = count(height, width, tiling.side)
             seams: Literal["none", "blended"] = "none" if tiles == 1 else "blended"
             return Result(picture, vector, tiles, seams, tiling.notes)
-        walk = self._walk(rgb, tiling, progress)
+        growing = self.grow(rgb, tile, progress)
         scale = self.backend.scale
         output = np.empty((height * scale, width * scale, 3), np.float32)
-        for top, rows in walk.picture():
-            output[top * scale : top * scale + len(rows)] = rows
-        return Result(output, walk.degradation(), count(height, width, side), "none", tiling.notes)
+        top = 0
+        for rows in growing:
+            output[top : top + len(rows)] = rows
+            top += len(rows)
+        return Result(output, growing.vector, growing.tiles, "none", growing.notes)
 
     def _blended(
         self, rgb: Floats, tiling: Tiling, progress: Progress | None

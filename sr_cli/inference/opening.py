@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,16 +10,15 @@ from typing import TYPE_CHECKING, Literal
 
 from sr_cli.degradation.layout import Layout
 from sr_cli.inference.engine import Engine
+from sr_cli.inference.errors import InferenceError as InferenceError
 
 if TYPE_CHECKING:
     import torch
 
+    from sr_cli.inference.onnx_file import OnnxFile
+
 PrecisionChoice = Literal["auto", "fp32", "fp16", "bf16", "int8"]
 BackendChoice = Literal["auto", "torch", "onnx"]
-
-
-class InferenceError(Exception):
-    """A model that cannot run as asked; the message says what would do."""
 
 
 @dataclass(frozen=True)
@@ -47,18 +47,84 @@ def open_model(
     """Load a model and put it on a device.
 
     Args:
-        name: From the manifest, a path, or ``hf:owner/repo/file[@revision]``.
+        name: From the manifest, a path, or ``hf:owner/repo/file[@revision]``.  A file that ends in
+            ``.onnx`` needs neither the manifest nor torch.
         device: ``auto``, or as torch names it.
-        precision: ``auto`` for the fastest that the device computes in by itself.
-        backend: What runs it.
+        precision: ``auto`` for the fastest that the device computes in by itself, or what an
+            ``.onnx`` file is in.
+        backend: What runs it.  ``auto`` is torch where that is installed, which was the faster one
+            in every measurement (see docs/onnx.md), except for what it does not run.
 
     Raises:
         ZooError: There is no such model, or its weights cannot be had or read.
         InferenceError: The device, the precision or the backend is not to be had here.
     """
-    if Path(name).suffix.lower() == ".onnx" or backend == "onnx":
-        raise InferenceError("There is no ONNX backend in this version.")
+    if name.startswith("hf:") and name.partition("@")[0].lower().endswith(".onnx"):
+        from sr_cli.zoo import hub
+
+        path = hub.fetch(hub.parse_reference(name))
+        return _of_file(path, name, device, precision, backend)
+    if name.lower().endswith(".onnx"):
+        return _of_file(Path(name), name, device, precision, backend)
+    by_onnx = backend == "auto" and (precision == "int8" or not _has_torch())
+    if backend == "onnx" or by_onnx:
+        return _exported(name, device, precision)
     return _with_torch(name, device, precision)
+
+
+def _has_torch() -> bool:
+    try:
+        return importlib.util.find_spec("torch") is not None
+    except (ModuleNotFoundError, ValueError):  # somebody keeps it from being imported
+        return False
+
+
+def _of_file(
+    path: Path, name: str, device: str, precision: PrecisionChoice, backend: BackendChoice
+) -> OpenModel:
+    """An ONNX file of ours."""
+    if backend == "torch":
+        raise InferenceError("torch does not run ONNX files. Leave --backend out, or name weights.")
+    from sr_cli.inference import onnx_backend
+    from sr_cli.inference.onnx_file import read
+
+    place = onnx_backend.place(device)
+    file = read(path)
+    if precision not in ("auto", file.facts.precision):
+        raise InferenceError(
+            f"{name} computes in {file.facts.precision}. Leave --precision out, or export it again "
+            f"with --precision {precision}."
+        )
+    return _running(file, name, place)
+
+
+def _exported(name: str, device: str, precision: PrecisionChoice) -> OpenModel:
+    """Any model, by way of an ONNX file that is made once."""
+    from sr_cli.export import cache
+    from sr_cli.inference import onnx_backend
+
+    place = onnx_backend.place(device)
+    if precision == "auto":
+        precision = "fp32" if place == "cpu" else "fp16"
+    if precision == "bf16":
+        raise InferenceError("ONNX Runtime runs fp32, fp16 and int8; bf16 needs --backend torch.")
+    if precision == "fp16" and place == "cpu":
+        raise InferenceError("fp16 is slow on CPUs; use --precision fp32 or int8.")
+    if precision == "int8" and place != "cpu":
+        raise InferenceError("int8 is for CPUs; use --precision fp16 or --device cpu.")
+    return _running(cache.exported(name, precision), name, place)
+
+
+def _running(file: OnnxFile, name: str, place: str) -> OpenModel:
+    from sr_cli.inference.onnx_backend import OnnxBackend
+
+    engines: Path | None = None
+    if place != "cpu":
+        from sr_cli.export import cache
+
+        engines = cache.folder() / "tensorrt"
+    engine = Engine(OnnxBackend(file, place, engines))
+    return OpenModel(name, engine, file.facts.layout, file.facts.estimate)
 
 
 def _with_torch(name: str, device: str, precision: PrecisionChoice) -> OpenModel:

@@ -6,6 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+LANCZOS = 3
+"""Pixels to each side that an interpolated one depends on."""
+
 
 def enlarge_plane(plane: NDArray[np.float32], scale: int) -> NDArray[np.float32]:
     """Enlarge one channel by Lanczos interpolation.
@@ -21,6 +24,26 @@ def enlarge_plane(plane: NDArray[np.float32], scale: int) -> NDArray[np.float32]
     image = Image.fromarray(np.ascontiguousarray(plane, np.float32))
     large = image.resize((width * scale, height * scale), Image.Resampling.LANCZOS)
     return np.clip(np.asarray(large, np.float32), 0, 1)
+
+
+def enlarge_rows(
+    plane: NDArray[np.float32], scale: int, top: int, bottom: int
+) -> NDArray[np.float32]:
+    """Some rows of what `enlarge_plane` gives.
+
+    Args:
+        plane: ``(H, W)`` in [0, 1].
+        scale: Whole factor.
+        top: First row of the large plane.
+        bottom: Behind the last.
+
+    Returns:
+        ``(bottom - top, scale*W)``.
+    """
+    first = max(top // scale - LANCZOS, 0)
+    last = min(-(-bottom // scale) + LANCZOS, len(plane))
+    rows = enlarge_plane(plane[first:last], scale)
+    return rows[top - first * scale : bottom - first * scale]
 
 
 def resize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import tempfile
 from dataclasses import dataclass, field
@@ -38,9 +39,15 @@ class Memory:
         size = channels * rows * columns * self.backend.store_dtype.itemsize
         if self.used + size > self.limit:
             self.spilled += size
-            return self.backend.wrap(_file_memory(self.backend, channels, rows, columns)), 0
+            memory = _file_memory(size, self.backend.store_dtype)
+            return self.backend.wrap(memory, channels, rows, columns), 0
         self.used += size
         self.peak = max(self.peak, self.used)
+        if self.backend.on_host:
+            # Straight from the system and back to it: an allocator would keep what is let go, in
+            # pieces between the short-lived tensors of tiles.
+            memory = np.frombuffer(mmap.mmap(-1, size), self.backend.store_dtype)
+            return self.backend.wrap(memory, channels, rows, columns), size
         return self.backend.empty(channels, rows, columns), size
 
     def give_back(self, size: int) -> None:
@@ -48,11 +55,9 @@ class Memory:
         self.used -= size
 
 
-def _file_memory(backend: Backend, channels: int, rows: int, columns: int) -> np.ndarray[Any, Any]:
-    shape = (rows, columns, channels)
+def _file_memory(size: int, kind: np.dtype[Any]) -> np.ndarray[Any, Any]:
     # Deleted as soon as nothing maps it, whatever becomes of this program.
     with tempfile.TemporaryFile(prefix="sr-cli-") as file:
-        size = int(np.prod(shape)) * backend.store_dtype.itemsize
         try:
             if hasattr(os, "posix_fallocate"):
                 # A file with holes would kill the program when the disk runs full.
@@ -62,7 +67,7 @@ def _file_memory(backend: Backend, channels: int, rows: int, columns: int) -> np
                 f"{tempfile.gettempdir()} has no room for the features of so large a picture "
                 f"({error.strerror}); set TMPDIR to a folder on a larger disk"
             ) from None
-        return np.memmap(file, backend.store_dtype, "r+", 0, shape)
+        return np.memmap(file, kind, "r+", 0, (size // kind.itemsize,))
 
 
 @dataclass

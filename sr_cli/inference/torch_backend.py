@@ -73,14 +73,19 @@ class TorchBackend:
         # NumPy knows no bf16; its memory is taken for 16-bit numbers and seen as bf16.
         return np.dtype(np.float32 if self.half is None else np.int16)
 
+    @property
+    def on_host(self) -> bool:
+        return self.place.type == "cpu"
+
     def empty(self, channels: int, rows: int, columns: int) -> Tensor:
         kind = self.half or torch.float32
         memory = torch.empty((1, rows, columns, channels), dtype=kind, device=self.place)
         return memory.permute(0, 3, 1, 2)
 
-    def wrap(self, memory: NDArray[Any]) -> Tensor:
-        pixels = torch.from_numpy(memory).permute(2, 0, 1).unsqueeze(0)
-        return pixels if self.half is None else pixels.view(self.half)
+    def wrap(self, memory: NDArray[Any], channels: int, rows: int, columns: int) -> Tensor:
+        numbers = torch.from_numpy(memory)
+        numbers = numbers if self.half is None else numbers.view(self.half)
+        return numbers.view(rows, columns, channels).permute(2, 0, 1).unsqueeze(0)
 
     def join(self, parts: Sequence[Tensor]) -> Tensor:
         here = [part.to(self.place) for part in parts]

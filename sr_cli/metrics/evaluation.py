@@ -1,24 +1,44 @@
-"""Running protocols over folders of pictures and averaging what was measured."""
+"""Running benchmarks over folders of pictures and averaging what was measured."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from sr_cli.degradation.bicubic import imresize
+from sr_cli.degradation.layout import Layout
 from sr_cli.degradation.operators import quantise
-from sr_cli.images import read
-from sr_cli.images.discovery import find_pictures
-from sr_cli.metrics.fidelity import psnr_y, ssim_y
-from sr_cli.metrics.perceptual import PerceptualDistance
-from sr_cli.metrics.protocols import Case, Protocol
+from sr_cli.images import find_pictures, read
+from sr_cli.metrics import fidelity, niqe
+from sr_cli.metrics.blur import kernel_mse, kernel_of, lr_psnr
+from sr_cli.metrics.estimation import Skill, skills
+from sr_cli.metrics.pairs import Pair, match, recognise
+from sr_cli.metrics.protocols import Benchmark, Case, Condition, blur_and_shrink
 
-Restore = Callable[[Tensor], tuple[Tensor, Tensor | None]]
-"""From ``(3, h, w)`` to the picture ``(3, H, W)`` and the degradation vector, if there is one."""
+Restore = Callable[[Case], tuple[Tensor, Tensor | None]]
+"""From a case to the picture ``(3, H, W)`` and the degradation vector, if there is one.  A method
+looks at `Case.lr` alone, unless it is there to show what the truth would be worth."""
+
+Distance = Callable[[Tensor, Tensor], Tensor]
+"""From pictures ``(N, 3, H, W)`` and the truth to ``(N,)``, lower is closer."""
+
+KEYS = (
+    *("psnr_y", "ssim_y", "psnr_rgb", "ssim_rgb"),
+    *("lpips_squeeze", "lpips_alex", "niqe_own", "kernel_mse", "lr_psnr"),
+)
+"""Everything that is measured."""
+
+_READY = ("aniso", "paired")
+"""Protocols that take the low-resolution pictures of a ready data set."""
+
+
+class CaseError(Exception):
+    """A picture that cannot be measured; the message is one sentence that names it."""
 
 
 @dataclass(frozen=True)
@@ -27,39 +47,141 @@ class Row:
 
     method: str
     picture: str
-    psnr_y: float
-    """dB, 8-bit luma, RealDAN's way."""
-    ssim_y: float
-    lpips_squeeze: float | None
+    condition: str
+    values: Mapping[str, float]
+    """By the names of `KEYS`."""
 
 
-def cases(protocol: Protocol, folder: Path, seed: int, repeats: int = 1) -> Iterator[Case]:
-    """The cases of a folder, picture by picture.
+@dataclass(frozen=True)
+class Measures:
+    """What to measure beside PSNR and SSIM on the Y channel."""
+
+    rgb: bool = False
+    distances: Mapping[str, Distance] = field(default_factory=dict)
+    """By the names of `KEYS`."""
+    niqe: bool = False
+
+
+@dataclass(frozen=True)
+class Job:
+    """A case that is made when its turn comes."""
+
+    name: str
+    make: Callable[[], Case]
+    """Raises `CaseError` or `sr_cli.images.PictureError`."""
+
+
+def jobs(
+    benchmark: Benchmark,
+    folder: Path,
+    seed: int,
+    repeats: int = 1,
+    lr_folder: Path | None = None,
+) -> list[Job]:
+    """All cases of a folder, picture by picture.
 
     Args:
-        protocol: How they are made.
-        folder: High-resolution pictures.
+        benchmark: How they are made.
+        folder: High-resolution pictures, or the root of a ready data set; see
+            `sr_cli.metrics.pairs`.
         seed: Of the first degradation of each picture; repeats count up from it.
         repeats: Degradations of every picture.
+        lr_folder: Low-resolution pictures to use instead of making any.
 
     Raises:
         FileNotFoundError: There is no picture in the folder.
-        PictureError: A picture cannot be read.
+        PairError: Low- and high-resolution pictures do not fit together.
     """
-    paths = find_pictures(folder, recursive=False) if folder.is_dir() else []
+    if not folder.is_dir():
+        raise FileNotFoundError(f"There is no folder {folder}.")
+    if benchmark.protocol == "no-reference":
+        return [Job(path.name, partial(_alone, path)) for path in _pictures(folder)]
+    pairs = _pairs(benchmark, folder, lr_folder)
+    if pairs:
+        return [Job(pair.name, partial(_paired, pair, benchmark)) for pair in pairs]
+    return [
+        Job(path.name, partial(_made, path, benchmark, condition, seed + repeat))
+        for path in _pictures(folder)
+        for condition in benchmark.conditions
+        for repeat in range(repeats)
+    ]
+
+
+def _pictures(folder: Path) -> list[Path]:
+    paths = find_pictures(folder, recursive=False)
     if not paths:
         raise FileNotFoundError(f"There is no picture in {folder}.")
-    for path in paths:
-        hr = torch.from_numpy(read(path).rgb.copy()).permute(2, 0, 1)
-        for repeat in range(repeats):
-            yield protocol.make(path.name, hr, seed + repeat)
+    return paths
+
+
+def _pairs(benchmark: Benchmark, folder: Path, lr_folder: Path | None) -> tuple[Pair, ...]:
+    if lr_folder is not None:
+        if not lr_folder.is_dir():
+            raise FileNotFoundError(f"There is no folder {lr_folder}.")
+        return match(lr_folder, folder)
+    found = recognise(folder, benchmark.scale) if benchmark.protocol in _READY else None
+    if found is None and not benchmark.conditions:
+        raise FileNotFoundError(
+            f"{folder} holds no pairs at x{benchmark.scale} in a layout that is known: name the "
+            "folder of low-resolution pictures with --lr."
+        )
+    return found.pairs if found else ()
+
+
+def picture_tensor(path: Path) -> Tensor:
+    """A picture of a file, ``(3, H, W)`` in [0, 1]."""
+    return torch.from_numpy(read(path).rgb.copy()).permute(2, 0, 1)
+
+
+def _alone(path: Path) -> Case:
+    return Case(path.name, picture_tensor(path), None)
+
+
+def _paired(pair: Pair, benchmark: Benchmark) -> Case:
+    lr, hr = picture_tensor(pair.lr), picture_tensor(pair.hr)
+    height, width = (side * benchmark.scale for side in lr.shape[-2:])
+    over = hr.shape[-2] - height, hr.shape[-1] - width
+    # Some sets keep the rows and columns of the truth that the scale does not divide.
+    if not all(0 <= extra < benchmark.scale for extra in over):
+        raise CaseError(
+            f"{pair.lr} is {_size(lr)}, which makes {width}x{height} at x{benchmark.scale}, but "
+            f"{pair.hr} is {_size(hr)}."
+        )
+    _check_size(pair.name, height, width, _smallest(benchmark))
+    return Case(pair.name, lr, hr[:, :height, :width])
+
+
+def _made(path: Path, benchmark: Benchmark, condition: Condition, seed: int) -> Case:
+    hr = picture_tensor(path)
+    height, width = (side // benchmark.scale * benchmark.scale for side in hr.shape[-2:])
+    smallest = max(_smallest(benchmark), condition.smallest)
+    _check_size(path.name, hr.shape[-2], hr.shape[-1], smallest)
+    return condition.degrade(path.name, hr[:, :height, :width], seed)
+
+
+def _smallest(benchmark: Benchmark) -> int:
+    """The smallest side that figures can be computed of."""
+    needed = 2 * benchmark.border + fidelity.WINDOW
+    return -(-needed // benchmark.scale) * benchmark.scale
+
+
+def _check_size(name: str, height: int, width: int, smallest: int) -> None:
+    if min(height, width) < smallest:
+        raise CaseError(
+            f"{name} is {width}x{height}: this protocol, with its border, needs at least "
+            f"{smallest}x{smallest}."
+        )
+
+
+def _size(picture: Tensor) -> str:
+    return f"{picture.shape[-1]}x{picture.shape[-2]}"
 
 
 def bicubic(scale: int) -> Restore:
     """The method that every other has to beat."""
 
-    def restore(lr: Tensor) -> tuple[Tensor, Tensor | None]:
-        return imresize(lr, scale), None
+    def restore(case: Case) -> tuple[Tensor, Tensor | None]:
+        return imresize(case.lr, scale), None
 
     return restore
 
@@ -67,60 +189,142 @@ def bicubic(scale: int) -> Restore:
 def measure(
     case: Case,
     methods: Mapping[str, Restore],
-    border: int,
-    distance: PerceptualDistance | None = None,
+    benchmark: Benchmark,
+    measures: Measures | None = None,
+    layouts: Mapping[str, Layout | None] | None = None,
     keep: Callable[[str, Tensor], None] | None = None,
+    step: Callable[[], None] | None = None,
 ) -> tuple[list[Row], dict[str, Tensor]]:
     """All methods on one case.
 
     Args:
         case: What to restore.
         methods: By name.
-        border: Pixels left out on each side.
-        distance: Adds ``lpips_squeeze``.
+        benchmark: How to score.
+        measures: What to measure beside PSNR and SSIM of luma.
+        layouts: What the numbers of the methods' vectors are, by method; those that stand for a
+            blur kernel are compared with the true one.
         keep: Called with every method's name and picture ``(3, H, W)``.
+        step: Called after every method.
 
     Returns:
         The rows, and the vectors that methods estimated by the methods' names.
+
+    Raises:
+        CaseError: A method's picture has another size than the truth, or is too small for NIQE.
     """
     rows: list[Row] = []
     vectors: dict[str, Tensor] = {}
-    hr = case.hr.unsqueeze(0)
     for name, restore in methods.items():
-        picture, vector = restore(case.lr)
+        picture, vector = restore(case)
         if keep:
             keep(name, picture)
-        sr = picture.unsqueeze(0)
-        rows.append(
-            Row(
-                name,
-                case.name,
-                float(psnr_y(sr, hr, border)),
-                float(ssim_y(sr, hr, border)),
-                float(distance(quantise(sr), hr)) if distance else None,
-            )
-        )
+        values = _values(case, picture, benchmark, measures or Measures())
         if vector is not None:
             vectors[name] = vector
+            values |= _blur_values(case, vector, (layouts or {}).get(name), benchmark)
+        rows.append(Row(name, case.name, case.condition, values))
+        if step:
+            step()
     return rows, vectors
 
 
-def averages(rows: Iterable[Row]) -> dict[str, dict[str, float]]:
-    """Means over pictures by method."""
-    grouped: dict[str, list[Row]] = {}
+def _values(
+    case: Case, picture: Tensor, benchmark: Benchmark, measures: Measures
+) -> dict[str, float]:
+    sr, values = picture.unsqueeze(0), {}
+    if case.hr is not None:
+        if picture.shape != case.hr.shape:
+            raise CaseError(f"{case.name}: {_size(picture)} was made, not {_size(case.hr)}.")
+        hr, border, rounded = case.hr.unsqueeze(0), benchmark.border, benchmark.rounded_luma
+        values["psnr_y"] = float(fidelity.psnr_y(sr, hr, border, rounded=rounded))
+        values["ssim_y"] = float(fidelity.ssim_y(sr, hr, border, rounded=rounded))
+        if measures.rgb:
+            values["psnr_rgb"] = float(fidelity.psnr_rgb(sr, hr, border))
+            values["ssim_rgb"] = float(fidelity.ssim_rgb(sr, hr, border))
+        for key, distance in measures.distances.items():
+            values[key] = float(distance(quantise(sr), hr))
+    if measures.niqe:
+        if min(picture.shape[-2:]) < niqe.BLOCK:
+            raise CaseError(f"{case.name}: NIQE needs results of {niqe.BLOCK}x{niqe.BLOCK}.")
+        values["niqe_own"] = niqe.niqe_own(quantise(picture))
+    return values
+
+
+def _blur_values(
+    case: Case, vector: Tensor, layout: Layout | None, benchmark: Benchmark
+) -> dict[str, float]:
+    """RealDAN's Table 4, where an estimate is a kernel and blur is all that happened."""
+    if case.kernel is None or case.hr is None or benchmark.protocol == "blur-noise":
+        return {}
+    kernel = kernel_of(layout, vector, case.kernel.shape[-1])
+    if kernel is None:
+        return {}
+    again = blur_and_shrink(case.hr, kernel, benchmark.scale)
+    return {"kernel_mse": kernel_mse(kernel, case.kernel), "lr_psnr": lr_psnr(again, case.lr)}
+
+
+Means = dict[str, dict[str, float]]
+"""Means by method and by the names of `KEYS`."""
+
+
+def averages(rows: Iterable[Row]) -> Means:
+    """Means over cases by method."""
+    return {method: _means(group) for method, group in _grouped(rows, "method").items()}
+
+
+def by_condition(rows: Iterable[Row]) -> dict[str, Means]:
+    """`averages` of every condition by itself."""
+    return {name: averages(group) for name, group in _grouped(rows, "condition").items()}
+
+
+def by_picture(rows: Iterable[Row]) -> dict[str, Means]:
+    """`averages` of every picture by itself, over its conditions."""
+    return {name: averages(group) for name, group in _grouped(rows, "picture").items()}
+
+
+def _grouped(rows: Iterable[Row], attribute: str) -> dict[str, list[Row]]:
+    groups: dict[str, list[Row]] = {}
     for row in rows:
-        grouped.setdefault(row.method, []).append(row)
-    means: dict[str, dict[str, float]] = {}
-    for method, group in grouped.items():
-        means[method] = {
-            "psnr_y": _mean([r.psnr_y for r in group]),
-            "ssim_y": _mean([r.ssim_y for r in group]),
-        }
-        distances = [r.lpips_squeeze for r in group if r.lpips_squeeze is not None]
-        if distances:
-            means[method]["lpips_squeeze"] = _mean(distances)
+        groups.setdefault(getattr(row, attribute), []).append(row)
+    return groups
+
+
+def _means(rows: list[Row]) -> dict[str, float]:
+    means: dict[str, float] = {}
+    for key in KEYS:
+        values = [row.values[key] for row in rows if key in row.values]
+        if values:
+            means[key] = sum(values) / len(values)
     return means
 
 
-def _mean(values: list[float]) -> float:
-    return sum(values) / len(values)
+@dataclass
+class Findings:
+    """What came out of one benchmark on one folder."""
+
+    rows: list[Row] = field(default_factory=list)
+    truths: list[Tensor] = field(default_factory=list)
+    """True vectors, of the cases that have one."""
+    estimates: dict[str, list[Tensor]] = field(default_factory=dict)
+    """Estimated vectors of the same cases, by method."""
+    cases: int = 0
+
+    def skills(self, layouts: Mapping[str, Layout | None]) -> dict[str, tuple[Skill, ...]]:
+        """What every method knows about every number, if it estimates this kind of vector."""
+        found: dict[str, tuple[Skill, ...]] = {}
+        for method, vectors in self.estimates.items():
+            layout = layouts.get(method)
+            if layout and len(vectors) == len(self.truths) and len(layout) == len(self.truths[0]):
+                truth = torch.stack(self.truths)
+                found[method] = skills(layout, torch.stack(vectors), truth)
+        return found
+
+    def add(self, case: Case, rows: list[Row], vectors: Mapping[str, Tensor]) -> None:
+        """One more case."""
+        self.cases += 1
+        self.rows += rows
+        if case.vector is not None:
+            self.truths.append(case.vector)
+            for method, vector in vectors.items():
+                self.estimates.setdefault(method, []).append(vector)

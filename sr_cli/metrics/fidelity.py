@@ -1,9 +1,13 @@
 """PSNR and SSIM as the super-resolution field computes them.
 
-Pictures are RGB ``(..., 3, H, W)`` in [0, 1]; they are clamped and rounded to 8 bits first.
+Pictures are RGB ``(..., 3, H, W)`` in [0, 1]; they are clamped and rounded to 8 bits first.  All
+sums run over bands of rows in float64, so that a picture of any size takes little more memory than
+itself.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -11,6 +15,14 @@ from torch import Tensor
 
 _LUMA = (65.481, 128.553, 24.966)
 """BT.601 weights from RGB in [0, 1] to luma in 16..235."""
+
+WINDOW = 11
+"""Side of SSIM's window: what is left within the border must not be smaller."""
+BAND = 256
+"""Rows that are compared at a time."""
+
+Channels = Callable[[Tensor], Tensor]
+"""From RGB in [0, 1] to the channels that are compared, on the 0..255 scale, in float64."""
 
 
 def luma(picture: Tensor, *, rounded: bool = True) -> Tensor:
@@ -39,12 +51,12 @@ def psnr_y(sr: Tensor, hr: Tensor, border: int, *, rounded: bool = True) -> Tens
         border: Pixels left out on each side.
         rounded: See `luma`.
     """
-    return _psnr(luma(sr, rounded=rounded), luma(hr, rounded=rounded), border)
+    return _psnr(sr, hr, border, _luma(rounded))
 
 
 def psnr_rgb(sr: Tensor, hr: Tensor, border: int) -> Tensor:
     """As `psnr_y`, over the three channels together."""
-    return _psnr(_levels(sr), _levels(hr), border)
+    return _psnr(sr, hr, border, _levels)
 
 
 def ssim_y(sr: Tensor, hr: Tensor, border: int, *, rounded: bool = True) -> Tensor:
@@ -53,34 +65,57 @@ def ssim_y(sr: Tensor, hr: Tensor, border: int, *, rounded: bool = True) -> Tens
     11x11 Gaussian window of sigma 1.5, valid region, C1 = (0.01*255)^2, C2 = (0.03*255)^2.
     Arguments as `psnr_y`; sides must be at least ``11 + 2 * border``.
     """
-    return _ssim(luma(sr, rounded=rounded), luma(hr, rounded=rounded), border)
+    return _ssim(sr, hr, border, _luma(rounded))
 
 
 def ssim_rgb(sr: Tensor, hr: Tensor, border: int) -> Tensor:
     """As `ssim_y`, the mean over the three channels."""
-    return _ssim(_levels(sr), _levels(hr), border)
+    return _ssim(sr, hr, border, _levels)
+
+
+def _luma(rounded: bool) -> Channels:
+    return lambda picture: luma(picture, rounded=rounded)
 
 
 def _levels(picture: Tensor) -> Tensor:
     return picture.double().clamp(0, 1).mul(255).round()
 
 
-def _inner(picture: Tensor, border: int) -> Tensor:
-    height, width = picture.shape[-2:]
-    return picture[..., border : height - border, border : width - border]
+def _band(picture: Tensor, border: int, top: int, bottom: int, channels: Channels) -> Tensor:
+    """Rows of what lies within the border."""
+    rows = picture[..., border + top : border + bottom, border : picture.shape[-1] - border]
+    return channels(rows)
 
 
-def _psnr(sr: Tensor, hr: Tensor, border: int) -> Tensor:
-    error = (_inner(sr, border) - _inner(hr, border)).square().flatten(1).mean(1)
-    return 10 * torch.log10(255**2 / error)
+def _psnr(sr: Tensor, hr: Tensor, border: int, channels: Channels) -> Tensor:
+    height, width = (side - 2 * border for side in hr.shape[-2:])
+    total, count = hr.new_zeros(len(hr), dtype=torch.float64), 0
+    for top in range(0, height, BAND):
+        bottom = min(top + BAND, height)
+        a, b = (_band(x, border, top, bottom, channels) for x in (sr, hr))
+        total += (a - b).square().flatten(1).sum(1)
+        count += a.shape[1] * (bottom - top) * width
+    return 10 * torch.log10(255**2 / (total / count))
 
 
-def _ssim(sr: Tensor, hr: Tensor, border: int) -> Tensor:
-    a, b = _inner(sr, border), _inner(hr, border)
+def _ssim(sr: Tensor, hr: Tensor, border: int, channels: Channels) -> Tensor:
+    height, width = (side - 2 * border - (WINDOW - 1) for side in hr.shape[-2:])
+    total, count = hr.new_zeros(len(hr), dtype=torch.float64), 0
+    for top in range(0, height, BAND):
+        bottom = min(top + BAND, height)
+        reach = bottom + WINDOW - 1
+        a, b = (_band(x, border, top, reach, channels) for x in (sr, hr))
+        total += _similarity(a, b).flatten(1).sum(1)
+        count += a.shape[1] * (bottom - top) * width
+    return total / count
+
+
+def _similarity(a: Tensor, b: Tensor) -> Tensor:
+    """The map of structural similarity, 10 pixels smaller than the pictures on each axis."""
     channels = a.shape[1]
-    axis = torch.arange(11, dtype=torch.float64, device=a.device) - 5
+    axis = torch.arange(WINDOW, dtype=torch.float64, device=a.device) - WINDOW // 2
     window = torch.exp(-axis.square() / (2 * 1.5**2))
-    window = (window / window.sum()).view(1, 1, 11, 1).repeat(channels, 1, 1, 1)
+    window = (window / window.sum()).view(1, 1, WINDOW, 1).repeat(channels, 1, 1, 1)
 
     def smooth(x: Tensor) -> Tensor:
         x = F.conv2d(x, window, groups=channels)
@@ -92,5 +127,4 @@ def _ssim(sr: Tensor, hr: Tensor, border: int) -> Tensor:
     variance_b = smooth(b * b) - mean_b.square()
     covariance = smooth(a * b) - mean_a * mean_b
     structure = (2 * covariance + c2) / (variance_a + variance_b + c2)
-    similarity = structure * (2 * mean_a * mean_b + c1) / (mean_a.square() + mean_b.square() + c1)
-    return similarity.flatten(1).mean(1)
+    return structure * (2 * mean_a * mean_b + c1) / (mean_a.square() + mean_b.square() + c1)

@@ -7,6 +7,8 @@ The weights are not part of this package: see `PerceptualDistance`.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -29,6 +31,49 @@ _STAGES: tuple[tuple[str | int, ...], ...] = (
     (12,),
 )
 """Layers between the seven features that are compared; numbers are Fire modules."""
+_STRIDES = (2, 4, 8, 16, 16, 16, 16)
+"""Pixels between the cells of each feature."""
+TILE = 768
+"""Side of the tiles that larger pictures are cut into."""
+HALO = 128
+"""Surroundings of a tile, at least as wide as the last feature sees; both are multiples of 16."""
+
+
+@dataclass(frozen=True)
+class _Window:
+    """A tile of a picture; ends are open where the picture ends."""
+
+    rows: tuple[int, int | None]
+    columns: tuple[int, int | None]
+
+    @property
+    def outer(self) -> tuple[slice, slice]:
+        """The tile with its surroundings."""
+        top, left = (max(first - HALO, 0) for first, _ in (self.rows, self.columns))
+        bottom, right = (
+            last if last is None else last + HALO for _, last in (self.rows, self.columns)
+        )
+        return slice(top, bottom), slice(left, right)
+
+    def own(self, stride: int) -> tuple[slice, slice]:
+        """The tile's cells among those that were computed."""
+
+        def cells(first: int, last: int | None) -> slice:
+            begin = min(first, HALO) // stride
+            return slice(begin, last if last is None else begin + (last - first) // stride)
+
+        return cells(*self.rows), cells(*self.columns)
+
+
+def _windows(height: int, width: int) -> Iterator[_Window]:
+    def ends(side: int) -> list[tuple[int, int | None]]:
+        # The last tile takes what would be too little for one of its own.
+        starts = list(range(0, max(side - TILE // 2, 1), TILE))
+        return list(zip(starts, [*starts[1:], None], strict=True))
+
+    for rows in ends(height):
+        for columns in ends(width):
+            yield _Window(rows, columns)
 
 
 class PerceptualDistance:
@@ -58,13 +103,35 @@ class PerceptualDistance:
 
     @torch.inference_mode()
     def __call__(self, sr: Tensor, hr: Tensor) -> Tensor:
-        """Distances ``(N,)`` of pictures ``(N, 3, H, W)``, RGB in [0, 1], sides at least 32."""
-        total = torch.zeros(len(sr))
-        pairs = zip(self._features(sr), self._features(hr), self.heads, strict=True)
-        for a, b, head in pairs:
+        """Distances ``(N,)`` of pictures ``(N, 3, H, W)``, RGB in [0, 1], sides at least 32.
+
+        Large pictures go through in tiles that see all of their surroundings which matter, so the
+        distance is that of the whole.
+        """
+        height, width = hr.shape[-2:]
+        totals = [torch.zeros(len(sr), dtype=torch.float64) for _ in _STAGES]
+        cells = [0] * len(_STAGES)
+        for window in _windows(height, width):
+            for level, (cropped, count) in enumerate(self._maps(sr, hr, window)):
+                totals[level] += cropped
+                cells[level] += count
+        means = [total / count for total, count in zip(totals, cells, strict=True)]
+        return torch.stack(means).sum(0).float()
+
+    def _maps(self, sr: Tensor, hr: Tensor, window: _Window) -> Iterator[tuple[Tensor, int]]:
+        """Of each level, the sum over a tile's own cells and how many they are."""
+        rows, columns = window.outer
+        pairs = zip(
+            self._features(sr[..., rows, columns]),
+            self._features(hr[..., rows, columns]),
+            self.heads,
+            _STRIDES,
+            strict=True,
+        )
+        for a, b, head, stride in pairs:
             difference = (F.normalize(a, dim=1) - F.normalize(b, dim=1)).square()
-            total += F.conv2d(difference, head).mean((1, 2, 3))
-        return total
+            own = F.conv2d(difference, head)[(..., *window.own(stride))]
+            yield own.double().sum((1, 2, 3)), own.shape[-2] * own.shape[-1]
 
     def _features(self, picture: Tensor) -> list[Tensor]:
         mean = torch.tensor(_BGR_MEAN).view(1, 3, 1, 1)

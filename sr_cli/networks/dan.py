@@ -23,6 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sr_cli.networks.blocks import RRDB, EDSRBlock, upsampler
+from sr_cli.networks.family import Family
 from sr_cli.networks.keys import Renames, count, has_all, rename, upsampler_scale
 from sr_cli.networks.stages import DEGRADATION, LR, SR, Stage, SuperResolver
 
@@ -363,3 +364,6 @@ def detect(state: Mapping[str, Tensor]) -> dict[str, Any] | None:
         "estimator": sizes[estimator_blocks],
         "iterations": 3,
     }
+
+
+FAMILY = Family("DAN", DAN, detect, convert_published, NEEDED, "vector")

@@ -23,6 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from sr_cli.networks.blocks import LEAK, ChannelAttention, upsampler
+from sr_cli.networks.family import Family
 from sr_cli.networks.keys import Renames, count, has_all, rename, upsampler_scale
 from sr_cli.networks.stages import SuperResolver
 
@@ -236,3 +237,6 @@ def detect(state: Mapping[str, Tensor]) -> dict[str, Any] | None:
         "kernel_size": math.isqrt(kernel_numbers),
         "iterations": 4,
     }
+
+
+FAMILY = Family("DANv1", DANv1, detect, convert_published, NEEDED, "code")

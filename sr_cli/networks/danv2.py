@@ -27,6 +27,7 @@ from torch import Tensor, nn
 
 from sr_cli.networks.blocks import LEAK, upsampler
 from sr_cli.networks.danv1 import KernelAlternation, last_upscale
+from sr_cli.networks.family import Family
 from sr_cli.networks.keys import Renames, count, has_all, rename, upsampler_scale
 from sr_cli.networks.stages import DEGRADATION, LR, SR, Stage
 
@@ -283,3 +284,6 @@ def detect(state: Mapping[str, Tensor]) -> dict[str, Any] | None:
         "kernel_size": math.isqrt(kernel_numbers),
         "iterations": 4,
     }
+
+
+FAMILY = Family("DANv2", DANv2, detect, convert_published, NEEDED, "kernel")

@@ -24,6 +24,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sr_cli.networks.blocks import ChannelAttention, EDSRBlock
+from sr_cli.networks.family import Family
 from sr_cli.networks.keys import count, has_all
 from sr_cli.networks.stages import SuperResolver
 
@@ -235,3 +236,6 @@ def detect(state: Mapping[str, Tensor]) -> dict[str, Any] | None:
         "kernel_size": math.isqrt(kernel_numbers),
         "code_size": code_size,
     }
+
+
+FAMILY = Family("DMSR", DMSR, detect, convert_published, NEEDED, "kernel")

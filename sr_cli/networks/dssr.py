@@ -25,6 +25,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sr_cli.networks.blocks import LEAK, EDSRBlock, upsampler
+from sr_cli.networks.family import Family
 from sr_cli.networks.keys import Renames, count, has_all, rename, upsampler_scale
 from sr_cli.networks.stages import LR, POSITION, SR, Stage, SuperResolver, positions, segments
 
@@ -306,3 +307,6 @@ def detect(state: Mapping[str, Tensor]) -> dict[str, Any] | None:
         "refine_blocks": count(state, r"refine\.blocks\.(\d+)\."),
         "iterations": 4,
     }
+
+
+FAMILY = Family("DSSR", DSSR, detect, convert_published, NEEDED)

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from sr_cli.networks.blocks import LEAK, EDSRBlock, upsampler
 from sr_cli.networks.dan import BLOCK_HALO, RGB_MEAN, SEGMENT_BLOCKS, TAIL_HALO
+from sr_cli.networks.family import Family
 from sr_cli.networks.keys import Renames, count, has_all, rename, upsampler_scale
 from sr_cli.networks.stages import LR, SR, Stage, SuperResolver, segments
 
@@ -148,3 +149,6 @@ def detect(state: Mapping[str, Tensor]) -> dict[str, Any] | None:
         "residual_scale": 0.1 if features == 256 else 1.0,
         "style": "published" if "colours.add.weight" in state else "dan",
     }
+
+
+FAMILY = Family("EDSR", EDSR, detect, convert_published, NEEDED)

@@ -1,50 +1,31 @@
 """From a network's name to its class, and from a state dict to the network that it belongs to.
 
-Adding a network: write its file, then add one line here.
+Adding a network: write its file, with a `FAMILY` at its end.  Nothing else has to know.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, Literal
+import importlib
+import pkgutil
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from torch import Tensor
 
-from sr_cli.networks import dan, danv1, danv2, dmsr, dssr, edsr, rrdb
-from sr_cli.networks.stages import SuperResolver
-
-Estimate = Literal["vector", "code", "kernel"]
+from sr_cli import networks
+from sr_cli.networks.family import Family
 
 
-@dataclass(frozen=True)
-class Family:
-    """What the rest of the house has to know of a network."""
-
-    name: str
-    """As written in manifests and headers."""
-    build: Callable[..., SuperResolver]
-    """Constructor, taking the options as keywords."""
-    detect: Callable[[Mapping[str, Tensor]], dict[str, Any] | None]
-    """Options deduced from a state dict in our names, or None if it is another network's."""
-    convert: Callable[[Mapping[str, Tensor]], dict[str, Tensor]]
-    """Published key names to ours; ours pass unchanged."""
-    needed: tuple[str, ...]
-    """Keys, in our names, without which `detect` sees another network."""
-    estimates: Estimate | None = None
-    """What its second output is: a degradation ``vector`` in the units of a layout, a blur kernel's
-    ``code`` in principal components, the ``kernel`` itself row by row, or nothing."""
+def _families() -> Iterator[Family]:
+    """Those of this folder's files that say that they are one."""
+    for found in pkgutil.iter_modules(networks.__path__, f"{networks.__name__}."):
+        if found.name != __name__:
+            family = getattr(importlib.import_module(found.name), "FAMILY", None)
+            if isinstance(family, Family):
+                yield family
 
 
-FAMILIES: tuple[Family, ...] = (
-    Family("DAN", dan.DAN, dan.detect, dan.convert_published, dan.NEEDED, "vector"),
-    Family("DANv1", danv1.DANv1, danv1.detect, danv1.convert_published, danv1.NEEDED, "code"),
-    Family("DANv2", danv2.DANv2, danv2.detect, danv2.convert_published, danv2.NEEDED, "kernel"),
-    Family("DMSR", dmsr.DMSR, dmsr.detect, dmsr.convert_published, dmsr.NEEDED, "kernel"),
-    Family("DSSR", dssr.DSSR, dssr.detect, dssr.convert_published, dssr.NEEDED),
-    Family("EDSR", edsr.EDSR, edsr.detect, edsr.convert_published, edsr.NEEDED),
-    Family("RRDB", rrdb.RRDBNet, rrdb.detect, rrdb.convert_published, rrdb.NEEDED),
-)
+FAMILIES: tuple[Family, ...] = tuple(_families())
 
 
 def family(name: str) -> Family:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from sr_cli.networks.blocks import LEAK, RRDB
 from sr_cli.networks.dan import BLOCK_HALO, SEGMENT_BLOCKS
+from sr_cli.networks.family import Family
 from sr_cli.networks.keys import Renames, count, has_all, rename
 from sr_cli.networks.stages import LR, SR, Stage, SuperResolver, segments
 
@@ -142,3 +143,6 @@ def detect(state: Mapping[str, Tensor]) -> dict[str, Any] | None:
         "growth": state["body.0.rdb1.conv1.weight"].shape[0],
         "unshuffle": unshuffle,
     }
+
+
+FAMILY = Family("RRDB", RRDBNet, detect, convert_published, NEEDED)

@@ -2,19 +2,34 @@
 
 from __future__ import annotations
 
+import inspect
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sr_cli.degradation.layout import TWO_STAGE, Layout, blur_layout
-from sr_cli.networks.dan import DAN
-from sr_cli.networks.registry import family, recognise
-from sr_cli.zoo import weights
-from sr_cli.zoo.manifest import ZooError, find, manifest
+import torch
+from torch import Tensor
 
-WEIGHTS_SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt")
+from sr_cli.degradation.layout import TWO_STAGE, Layout, blur_layout
+from sr_cli.networks import registry
+from sr_cli.networks.family import Family
+from sr_cli.networks.stages import SuperResolver
+from sr_cli.zoo import hub, store, weights
+from sr_cli.zoo.manifest import ZooError, find, of_digest
+
+LARGEST_OPTION = 1024
+"""No whole number among a network's options is larger; one in a header that is would only keep the
+machine busy."""
+MOST_ITERATIONS = 32
+"""Of a recurrent network.  Nothing in the weights contradicts a header that asks for more."""
+SHOWN_KEYS = 3
+"""Names of tensors in an error; a whole list helps nobody."""
+
+
+class UnknownNetworkError(ZooError):
+    """A weights file of a network that is not ours."""
 
 
 @dataclass(frozen=True)
@@ -22,9 +37,14 @@ class LoadedModel:
     """A network with what its users must know."""
 
     name: str
-    network: DAN
+    """As in the manifest, or as the user called the file."""
+    network: SuperResolver
+    """In evaluation mode on the CPU, float32."""
     scale: int
-    layout: Layout
+    """Enlargement."""
+    layout: Layout | None
+    """What the numbers of the network's vector are.  None if it estimates nothing, or something
+    that has no layout here, such as a kernel."""
     estimate: Mapping[str, Mapping[str, float]]
     """Measured skill a number, as in the manifest; empty for a file that is not of the zoo."""
 
@@ -36,56 +56,191 @@ def load(name: str) -> LoadedModel:
         name: A name of the manifest, a path of a weights file, or ``hf:owner/repo/file[@rev]``.
 
     Raises:
-        ZooError: See `sr_cli.zoo.weights` and `sr_cli.zoo.manifest.find`.
+        ZooError: There is no such model, or its weights cannot be had, read or recognised.
     """
-    if name.startswith("hf:"):
-        return _from_file(weights.fetch(name.removeprefix("hf:")), name)
-    if name.endswith(WEIGHTS_SUFFIXES):
-        return _from_file(Path(name), name)
+    path = weights_file(name)
+    if path is not None:
+        return _from_file(path, name)
     model = find(name)
-    network = _build(weights.locate(model), model.network, model.options)
-    return LoadedModel(
-        model.name, network, model.scale, _layout(model.degradation, model.scale), model.estimate
-    )
+    path = store.locate(model)
+    state, _ = weights.read(path)
+    network = _built(registry.family(model.network), model.options, state, path)
+    layout = _layout(model.degradation, model.scale)
+    return LoadedModel(model.name, network, model.scale, layout, model.estimate)
+
+
+def weights_file(name: str) -> Path | None:
+    """The file that a user means; None if it is the name of a model.
+
+    Args:
+        name: As of `load`.  A reference to the Hub is fetched.
+
+    Raises:
+        ZooError: The reference is wrong or cannot be fetched, or the file is of another kind.
+    """
+    if name.startswith(hub.PREFIX):
+        return hub.fetch(hub.parse_reference(name))
+    path = Path(name)
+    if name.lower().endswith(weights.SUFFIXES):
+        return path
+    if path.is_file():
+        raise ZooError(
+            f"{name} is not a kind of weights file that is read here. Those end in "
+            f"{', '.join(weights.SUFFIXES)}."
+        )
+    return None
+
+
+@dataclass(frozen=True)
+class Recognised:
+    """A weights file whose network is known."""
+
+    family: Family
+    options: Mapping[str, Any]
+    """The constructor's keywords."""
+    state: Mapping[str, Tensor]
+    """In our names, the tensors as they are in the file."""
+    header: Mapping[str, str]
+    """Empty for a pickle."""
+
+
+def recognise(path: Path) -> Recognised:
+    """Find out whose weights a file holds: by its keys, and by its header what keys do not tell.
+
+    Raises:
+        ZooError: It cannot be read, its header lies, or it is of no network of ours; the nearest
+            one is named with what is missing for it.
+    """
+    state, header = weights.read(path)
+    return _recognised(state, header, path)
+
+
+def _recognised(state: Mapping[str, Tensor], header: Mapping[str, str], path: Path) -> Recognised:
+    try:
+        found, options, renamed = registry.recognise(state)
+    except KeyError:
+        raise UnknownNetworkError(
+            f"{path} is not of a network of this program: {_nearest(state)}"
+        ) from None
+    return Recognised(found, _with_header(found, options, header, path), renamed, header)
 
 
 def _from_file(path: Path, name: str) -> LoadedModel:
     state, header = weights.read(path)
     try:
-        found, options, state = recognise(state)
-    except KeyError:
+        known = _recognised(state, header, path)
+    except UnknownNetworkError as unknown:
+        return _of_others(state, path, name, unknown)
+    network = _built(known.family, known.options, known.state, path)
+    model = of_digest(store.sha256(path))
+    size = known.options["degradation_size"] if known.family.estimates == "vector" else None
+    layout = _layout_of_size(size, network.scale)
+    return LoadedModel(name, network, network.scale, layout, model.estimate if model else {})
+
+
+def _of_others(
+    state: Mapping[str, Tensor], path: Path, name: str, unknown: UnknownNetworkError
+) -> LoadedModel:
+    """A network that is not ours, from whoever knows more."""
+    from sr_cli.integrations import spandrel
+
+    try:
+        network = spandrel.load(state, path)
+    except ZooError as error:
+        raise ZooError(f"{unknown} {error}") from None
+    if network is None:
+        raise unknown
+    return LoadedModel(name, network, network.scale, None, {})
+
+
+def _with_header(
+    found: Family, detected: Mapping[str, Any], header: Mapping[str, str], path: Path
+) -> dict[str, Any]:
+    """Options deduced from the weights, with those that only the header tells."""
+    if header.get("network", found.name) != found.name:
         raise ZooError(
-            f"{path} is not of a network this program knows: "
-            f"its first key is '{next(iter(state), 'none')}'."
-        ) from None
-    if header.get("network") == found.name:
-        options |= json.loads(header.get("options", "{}"))
-    network = found.build(**options)
-    _load_strictly(network, state, path)
-    size = options["degradation_size"]
-    layout = _layout("two-stage" if size == len(TWO_STAGE) else "blur", network.scale)
-    if size != len(layout):
-        raise ZooError(f"{path} estimates {size} numbers, a layout this program does not know.")
-    digest = weights.sha256(path)
-    known = [m for m in manifest().values() if m.weights and m.weights.sha256 == digest]
-    return LoadedModel(
-        name, network.eval(), network.scale, layout, known[0].estimate if known else {}
-    )
+            f"{path} says that it holds {header['network']}, but its weights are of {found.name}. "
+            "It is damaged or not what it seems; fetch it again."
+        )
+    try:
+        told = json.loads(header.get("options", "{}"))
+    except json.JSONDecodeError:
+        told = None
+    if not isinstance(told, dict) or not all(_plausible(k, v) for k, v in told.items()):
+        raise ZooError(f"{path} has a header whose options make no sense. Fetch the file again.")
+    if unknown := told.keys() - inspect.signature(found.build).parameters.keys():
+        raise ZooError(
+            f"{path} needs the option '{min(unknown)}' of {found.name}, which this sr-cli does not "
+            "know. Install a newer one."
+        )
+    return {**detected, **told}
 
 
-def _build(path: Path, network_name: str, options: Mapping[str, Any]) -> DAN:
-    state, _ = weights.read(path)
-    network = family(network_name).build(**options)
-    _load_strictly(network, state, path)
+def _plausible(key: str, value: object) -> bool:
+    if isinstance(value, int) and not isinstance(value, bool):
+        return 1 <= value <= (MOST_ITERATIONS if key == "iterations" else LARGEST_OPTION)
+    return isinstance(value, bool | float | str)
+
+
+def _built(
+    found: Family, options: Mapping[str, Any], state: Mapping[str, Tensor], path: Path
+) -> SuperResolver:
+    """A network with weights, in evaluation mode."""
+    try:
+        # Without memory, so that a lying header costs nothing, nor do weights that are not kept.
+        with torch.device("meta"):
+            network = found.build(**options)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ZooError(f"{path} asks for a {found.name} that cannot be: {error}.") from None
+    expected = network.state_dict()
+    if complaint := _misfit(expected, state):
+        raise ZooError(f"{path} does not fit {found.name}: {complaint}. Fetch the file again.")
+    # Copies, or the network would change with its file.
+    own = {key: value.to(expected[key].dtype, copy=True) for key, value in state.items()}
+    network.load_state_dict(own, strict=True, assign=True)
+    if any(tensor.is_meta for tensor in (*network.parameters(), *network.buffers())):
+        # Something that is not saved, so it has to be computed.
+        network = found.build(**options)
+        network.load_state_dict(own, strict=True)
     return network.eval()
 
 
-def _load_strictly(network: DAN, state: Mapping[str, Any], path: Path) -> None:
-    try:
-        network.load_state_dict(state, strict=True)
-    except RuntimeError as error:
-        raise ZooError(f"{path} does not fit its network: {error}") from None
+def _misfit(expected: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> str:
+    """What is wrong with a state dict, or nothing."""
+    if missing := [key for key in expected if key not in state]:
+        return f"it lacks {_listed(missing)}"
+    if unknown := [key for key in state if key not in expected]:
+        return f"it has {_listed(unknown)} beside what belongs there"
+    for key, tensor in expected.items():
+        if tensor.shape != state[key].shape:
+            return f"{key} is of shape {tuple(state[key].shape)}, not {tuple(tensor.shape)}"
+    return ""
 
 
-def _layout(name: str, scale: int) -> Layout:
+def _nearest(state: Mapping[str, Tensor]) -> str:
+    if not state:
+        return "it holds no tensors."
+    found, missing = registry.nearest(state)
+    if not missing:
+        return f"it has the keys of {found.name}, but sizes that no {found.name} has."
+    if len(missing) == len(found.needed):
+        return f"its first key is '{next(iter(state))}', and no network here has one like it."
+    return f"{found.name} is the nearest, for which it lacks {_listed(missing)}."
+
+
+def _listed(keys: Sequence[str]) -> str:
+    more = f" and {len(keys) - SHOWN_KEYS} more" if len(keys) > SHOWN_KEYS else ""
+    return ", ".join(keys[:SHOWN_KEYS]) + more
+
+
+def _layout(name: str | None, scale: int) -> Layout | None:
+    if name is None:
+        return None
     return TWO_STAGE if name == "two-stage" else blur_layout(5 if scale == 2 else 15)
+
+
+def _layout_of_size(size: int | None, scale: int) -> Layout | None:
+    """The layout of a vector of which only the length is known."""
+    blur = _layout("blur", scale)
+    assert blur is not None
+    return {len(TWO_STAGE): TWO_STAGE, len(blur): blur}.get(size or 0)

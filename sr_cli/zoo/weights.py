@@ -1,11 +1,15 @@
-"""Weights files: found, verified, read and written."""
+"""Weights files, read and written: safetensors, and the pickles that checkpoints come as."""
 
 from __future__ import annotations
 
-import hashlib
 import json
+import os
+import pickle
+import re
+import tempfile
+import warnings
+import zipfile
 from collections.abc import Mapping
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -14,101 +18,52 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from sr_cli.zoo.manifest import Model, ZooError
+from sr_cli.zoo.manifest import ZooError
+
+SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt")
+"""Endings of the files that `read` reads."""
 
 WRAPPINGS = ("params_ema", "params", "state_dict", "model", "ema")
 """Keys under which published checkpoints hide their state dict, best first."""
 
-
-def sha256(path: Path) -> str:
-    """Hex digest of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def locate(model: Model) -> Path:
-    """The verified weights file of a model: the bundled one, the Hub's cache, or the Hub.
-
-    Raises:
-        ZooError: There are none, they cannot be fetched, or their hash is wrong.
-    """
-    if model.weights is None:
-        raise ZooError(
-            f"The model {model.name} has no released weights yet. Train it with "
-            f"`sr-cli train {model.recipe}` or choose another from `sr-cli models list`."
-        )
-    if model.weights.bundled is not None:
-        path = Path(str(resources.files("sr_cli") / "weights" / model.weights.bundled))
-        if path.is_file():
-            _verify(path, model)
-            return path
-    if model.weights.hub is None:
-        raise ZooError(f"The weights of {model.name} are missing here. Reinstall sr-cli.")
-    path = fetch(model.weights.hub)
-    _verify(path, model)
-    return path
-
-
-def fetch(reference: str) -> Path:
-    """A file of the Hugging Face Hub, from its cache where possible.
-
-    Args:
-        reference: ``owner/repo/file@revision``; the revision is optional.
-
-    Raises:
-        ZooError: The reference is not of that form, or the Hub cannot be reached or has no such
-            file.
-    """
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
-
-    address, _, revision = reference.partition("@")
-    parts = address.split("/", 2)
-    if len(parts) != 3 or not all(parts):
-        raise ZooError(f"'hf:{reference}' is not of the form hf:owner/repo/file[@revision].")
-    owner, repository, file = parts
-    try:
-        return Path(hf_hub_download(f"{owner}/{repository}", file, revision=revision or None))
-    except LocalEntryNotFoundError:
-        raise ZooError(
-            f"{file} of {owner}/{repository} is not in the local cache and the Hub cannot be "
-            "reached. Connect to the internet, or name a weights file."
-        ) from None
-    except (HfHubHTTPError, OSError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise ZooError(f"Cannot fetch {file} of {owner}/{repository}: {reason}") from None
+LARGEST = 8 * 2**30
+"""Bytes.  No network that this program runs comes near it; a claim of more is damage or malice."""
 
 
 def read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """A state dict with its header; key names as they are in the file.
+    """A state dict with its header, just as they are in the file.
 
     Args:
         path: A ``.safetensors`` file, or a published ``.pth`` / ``.pt`` / ``.ckpt``.
 
     Returns:
-        The tensors on the CPU in float32, and the header's strings (empty for a pickle).
+        The tensors on the CPU in their own types, without wrappings and ``module.`` prefixes, and
+        the header's strings (empty for a pickle).
 
     Raises:
-        ZooError: The file is missing, damaged, or wants to run code.
+        ZooError: The file is missing, damaged, too large, or wants to run code.
     """
     if not path.is_file():
-        raise ZooError(f"There is no weights file {path}.")
-    if path.suffix == ".safetensors":
-        try:
-            with safe_open(str(path), "pt") as file:
-                state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-                header = dict(file.metadata() or {})
-        except (SafetensorError, OSError) as error:
-            raise ZooError(f"{path} is not a whole safetensors file ({error}).") from None
-    else:
-        state, header = _read_pickle(path), {}
-    return {k: v.float() if v.is_floating_point() else v for k, v in state.items()}, header
+        raise ZooError(f"There is no weights file {path}. Check the name.")
+    if path.stat().st_size > LARGEST:
+        raise ZooError(f"{path} is larger than any weights file of this program, and is refused.")
+    if path.suffix.lower() != ".safetensors":
+        return _read_pickle(path), {}
+    try:
+        with safe_open(str(path), "pt") as file:
+            return {key: file.get_tensor(key) for key in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
+    except (SafetensorError, OSError, ValueError, RuntimeError) as error:
+        raise ZooError(
+            f"{path} is not a whole safetensors file ({_first_line(error)}). Fetch it again."
+        ) from None
 
 
 def write(
     path: Path, state: Mapping[str, Tensor], network: str, options: Mapping[str, Any], **facts: str
 ) -> None:
     """Write float16 weights with everything in the header that loading them needs.
+
+    The file appears whole or not at all, and replaces one that is there.
 
     Args:
         path: A ``.safetensors`` file.
@@ -117,42 +72,110 @@ def write(
         options: The constructor's keywords.
         facts: More header strings: recipe, figures, licence.
     """
+    half = {k: v.half() if v.is_floating_point() else v for k, v in state.items()}
+    write_exact(path, half, network, options, **facts)
+
+
+def write_exact(
+    path: Path, state: Mapping[str, Tensor], network: str, options: Mapping[str, Any], **facts: str
+) -> None:
+    """As `write`, with every tensor in its own type."""
     header = {"network": network, "options": json.dumps(dict(options)), **facts}
-    half = {key: value.half().contiguous() for key, value in state.items()}
-    save_file(half, path, metadata=header)
-    path.chmod(0o644)  # as any file that is to be shared, not as a private temporary one
-
-
-def _verify(path: Path, model: Model) -> None:
-    assert model.weights is not None
-    found = sha256(path)
-    if found != model.weights.sha256:
-        raise ZooError(
-            f"{path} is not the weights file of {model.name}: its sha256 is {found}, not "
-            f"{model.weights.sha256}. Delete it and fetch or install it again."
-        )
+    # Copies, since safetensors refuses tensors that share memory, as tied weights do.
+    tensors = {key: value.detach().cpu().contiguous().clone() for key, value in state.items()}
+    with tempfile.NamedTemporaryFile(
+        dir=path.parent, prefix=f".{path.name}.", suffix=".partial", delete=False
+    ) as file:
+        partial = Path(file.name)
+    try:
+        save_file(tensors, partial, metadata=header)
+        partial.chmod(0o644)  # as any file that is to be shared, not as a private temporary one
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def _read_pickle(path: Path) -> dict[str, Tensor]:
+    _check_claims(path)
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what matters is said below, in our words
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise ZooError(_refusal(path, error)) from None
+    # Damaged files make torch raise almost anything.
     except Exception as error:
-        reason = str(error).strip().splitlines()[0]
         raise ZooError(
-            f"{path} cannot be read as plain tensors, or wants to run code, and is refused: "
-            f"{reason}"
+            f"{path} is not a whole checkpoint ({_first_line(error)}). Fetch it again."
         ) from None
+    state = unwrapped(content)
+    if not state:
+        raise ZooError(f"{path} holds no state dict: a mapping from names to tensors is needed.")
+    return state
+
+
+def _check_claims(path: Path) -> None:
+    """Refuse an archive that would unpack to more than any checkpoint holds."""
+    if not zipfile.is_zipfile(path):
+        return
+    with zipfile.ZipFile(path) as archive:
+        claimed = sum(entry.file_size for entry in archive.infolist())
+    if claimed > LARGEST:
+        raise ZooError(f"{path} claims to hold {claimed / 1e9:.0f} GB, and is refused.")
+
+
+def unwrapped(content: object) -> dict[str, Tensor]:
+    """The state dict within a checkpoint's wrappings; empty if there is none.
+
+    Args:
+        content: What a checkpoint holds: a state dict, or one under a key of `WRAPPINGS`, beside
+            optimiser states and the like.
+    """
     while isinstance(content, dict):
-        inner = next(
-            (content[key] for key in WRAPPINGS if isinstance(content.get(key), dict)), None
-        )
+        inner = next((content[k] for k in WRAPPINGS if isinstance(content.get(k), dict)), None)
         if inner is None:
             break
         content = inner
     if not isinstance(content, dict):
-        raise ZooError(f"{path} holds no state dict.")
-    return {
-        key.removeprefix("module."): value
-        for key, value in content.items()
-        if isinstance(value, Tensor)
-    }
+        return {}
+    tensors = {k: v for k, v in content.items() if isinstance(k, str) and isinstance(v, Tensor)}
+    # From DataParallel: on all keys, or it is a name of the network's own.
+    while tensors and all(key.startswith("module.") for key in tensors):
+        tensors = {key.removeprefix("module."): value for key, value in tensors.items()}
+    return tensors
+
+
+def _refusal(path: Path, error: pickle.UnpicklingError) -> str:
+    """A refusal of torch's, which is a page long, in two sentences."""
+    text = str(error)
+    if found := re.search(r"GLOBAL (\w[\w.]*)", text):
+        return (
+            f"{path} is refused: beside tensors it holds {found[1]}, and loading that would run "
+            "code. Only plain tensors are read; ask for the weights as .safetensors."
+        )
+    if found := re.search(r"Unsupported \w+ [^\n]*", text):
+        return (
+            f"{path} is refused: its pickle does more than to hold tensors ({found[0].strip()}). "
+            "Ask for the weights as .safetensors."
+        )
+    return f"{path} is not a whole checkpoint ({_first_line(error)}). Fetch it again."
+
+
+def _first_line(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return (lines[0] if lines else type(error).__name__).rstrip(".")[:200]
+
+
+def writable(path: Path, *, overwrite: bool) -> None:
+    """Check that a weights file may be written.
+
+    Raises:
+        ZooError: It has another ending than ``.safetensors``, exists and must not be replaced, or
+            its folder cannot be written to.
+    """
+    if path.suffix.lower() != ".safetensors":
+        raise ZooError(f"{path} must end in .safetensors, the only kind of file written.")
+    if path.exists() and not overwrite:
+        raise ZooError(f"{path} exists already; --overwrite replaces it.")
+    if not os.access(path.parent, os.W_OK):
+        raise ZooError(f"The folder {path.parent} is not there or cannot be written to.")

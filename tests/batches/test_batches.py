@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import errno
 import io
 import json
 import os
+import re
 import shutil
 import sys
 from collections.abc import Callable
@@ -15,6 +17,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from sr_cli.images.preview import busiest
 from sr_cli.inference.engine import Engine
 from tests.batches.conftest import Upscale, draw, names
 
@@ -439,3 +442,27 @@ def test_what_this_machine_cannot_do_is_one_sentence(
     assert outcome.status == 1
     assert outcome.err.startswith("sr-cli: ") and hint in outcome.err
     assert len(outcome.err.splitlines()) == 1
+
+
+def test_a_report_shows_every_picture_before_and_after(upscale: Upscale, here: Path) -> None:
+    draw(here / "<one> & only.png", size=(31, 20))
+    (here / "bad.png").write_bytes(b"nothing")
+    outcome = upscale(".", "-o", "out", "--report", "pages/report.html")
+    assert outcome.status == 1
+    page = (here / "pages" / "report.html").read_text(encoding="utf-8")
+    assert "&lt;one&gt; &amp; only.png" in page and "<one>" not in page
+    assert "1 done, 1 failed" in page and "bad.png" in page
+    assert "What the Estimator found" in page
+    details = re.findall(r"data:image/jpeg;base64,([^\"]+)", page)
+    sizes = [Image.open(io.BytesIO(base64.b64decode(one))).size for one in details]
+    assert sizes == [(124, 80), (124, 80)]
+    assert "http" not in page  # it can be looked at without a network
+
+
+def test_the_detail_shown_is_where_most_happens() -> None:
+    rgb = np.full((300, 400, 3), 0.5, np.float32)
+    rgb[190:230:2, 250:300] = 1
+    top, bottom, left, right = busiest(rgb)
+    assert (bottom - top, right - left) == (128, 128)
+    assert top <= 190 and bottom >= 230 and left <= 250 and right >= 300
+    assert busiest(rgb[:20, :9]) == (0, 20, 0, 9)

@@ -310,3 +310,13 @@ def test_train_from_the_command_line_and_resume(
 
 def test_recipes_are_listed(program: Program) -> None:
     assert "dan-real-x4-cpu" in program("train", "--list").out
+
+
+def test_estimates_are_drawn(program: Program, photo: Path, tmp_path: Path) -> None:
+    plot = tmp_path / "plot.png"
+    outcome = program("estimate-degradation", photo, photo, "--plot", plot)
+    assert outcome.status == 0, outcome.err
+    with Image.open(plot) as drawn:
+        assert drawn.width > 500 and len(np.unique(np.asarray(drawn))) > 20
+    wrong = program("estimate-degradation", photo, "--plot", tmp_path / "plot.docx")
+    assert wrong.status == 1 and len(wrong.err.splitlines()) == 1

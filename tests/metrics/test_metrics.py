@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
+from urllib.error import URLError
 
 import numpy as np
 import pytest
@@ -13,12 +16,12 @@ from safetensors.torch import save_file
 
 from sr_cli.degradation.layout import TWO_STAGE
 from sr_cli.degradation.two_stage import TwoStageModel
-from sr_cli.metrics import fidelity
+from sr_cli.metrics import fidelity, perceptual
 from sr_cli.metrics.estimation import auc, correlation, skills
-from sr_cli.metrics.evaluation import averages, bicubic, cases, measure
 from sr_cli.metrics.perceptual import FEATURES_FILE, HEADS_FILE, PerceptualDistance
-from sr_cli.metrics.protocols import PROTOCOLS
+from sr_cli.metrics.perceptual_alex import AlexDistance
 from tests.conftest import scene
+from tests.metrics.made import picture
 
 
 @pytest.fixture(scope="module")
@@ -66,32 +69,13 @@ def test_skill_is_measured_only_where_a_number_applies() -> None:
     assert found.error == pytest.approx(6.5, rel=1e-3)  # a tenth of 30 .. 95
 
 
-def test_the_real_protocol_makes_the_same_cases_again(photographs: Path) -> None:
-    first = list(cases(PROTOCOLS["real"], photographs, seed=0))
-    again = list(cases(PROTOCOLS["real"], photographs, seed=0))
-    other = list(cases(PROTOCOLS["real"], photographs, seed=1))
-    assert len(first) == 4
-    for a, b, c in zip(first, again, other, strict=True):
-        assert torch.equal(a.lr, b.lr)
-        assert not torch.equal(a.lr, c.lr)
-        assert a.hr.shape[-1] == 4 * a.lr.shape[-1]
-
-
-def test_a_perfect_method_beats_bicubic(photographs: Path) -> None:
-    case = next(cases(PROTOCOLS["real"], photographs, seed=0))
-    noise = 0.01 * torch.randn(case.hr.shape, generator=torch.Generator().manual_seed(0))
-    methods = {"bicubic": bicubic(4), "nearly": lambda lr: (case.hr + noise, None)}
-    rows, vectors = measure(case, methods, border=4)
-    means = averages(rows)
-    # White noise of 2.55 levels in RGB is 2.55 * 0.56 levels in Y: 45 dB.
-    assert means["nearly"]["psnr_y"] == pytest.approx(45, abs=0.7)
-    assert means["bicubic"]["psnr_y"] < 35
-    assert vectors == {}
-
-
-def test_an_empty_folder_has_no_cases(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="no picture"):
-        next(cases(PROTOCOLS["real"], tmp_path, seed=0))
+def test_bands_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    hr = picture(83, 70).unsqueeze(0)
+    sr = (hr + 0.05 * torch.randn(hr.shape, generator=torch.Generator().manual_seed(0))).clamp(0, 1)
+    measures = (fidelity.psnr_y, fidelity.ssim_y, fidelity.psnr_rgb, fidelity.ssim_rgb)
+    whole = [float(one(sr, hr, 3)) for one in measures]
+    monkeypatch.setattr(fidelity, "BAND", 7)
+    assert [float(one(sr, hr, 3)) for one in measures] == pytest.approx(whole, rel=1e-12)
 
 
 def make_features(folder: Path) -> None:
@@ -128,3 +112,66 @@ def test_the_perceptual_distance_is_zero_for_equals_and_grows_with_blur(tmp_path
 def test_missing_feature_files_are_named(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=FEATURES_FILE):
         PerceptualDistance(tmp_path)
+
+
+def test_the_perceptual_distance_of_tiles_is_that_of_the_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_features(tmp_path)
+    distance = PerceptualDistance(tmp_path)
+    hr = torch.from_numpy(scene(331, 290)).permute(2, 0, 1).unsqueeze(0).float() / 255
+    sr = torch.nn.functional.avg_pool2d(hr, 3, 1, 1)
+    whole = float(distance(sr, hr))
+    monkeypatch.setattr(perceptual, "TILE", 128)
+    assert float(distance(sr, hr)) == pytest.approx(whole, rel=1e-5)
+
+
+def test_without_the_lpips_package_a_sentence_says_how_to_get_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "lpips", None)
+    with pytest.raises(ImportError, match=r"sr-cli\[lpips\]"):
+        AlexDistance()
+
+
+def test_lpips_alex_is_zero_for_equals_and_grows_with_blur() -> None:
+    pytest.importorskip("lpips")
+    try:
+        distance = AlexDistance()
+    except FileNotFoundError:
+        pytest.skip("AlexNet's weights cannot be fetched here")
+    sharp = picture(96, 96).unsqueeze(0)
+    softer = torch.nn.functional.avg_pool2d(sharp, 3, 1, 1)
+    softest = torch.nn.functional.avg_pool2d(sharp, 9, 1, 4)
+    assert float(distance(sharp, sharp)) == pytest.approx(0, abs=1e-6)
+    assert 0 < float(distance(softer, sharp)) < float(distance(softest, sharp))
+
+
+class Handed:
+    """Takes the place of `lpips.LPIPS`: the mean difference of what it is handed."""
+
+    def __init__(self, net: str, verbose: bool) -> None:
+        assert net == "alex"
+
+    def eval(self) -> Handed:
+        return self
+
+    def __call__(self, sr: torch.Tensor, hr: torch.Tensor) -> torch.Tensor:
+        return (sr - hr).abs().mean((1, 2, 3), keepdim=True)
+
+
+def test_the_lpips_package_is_handed_pictures_from_minus_one_to_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "lpips", SimpleNamespace(LPIPS=Handed))
+    black, white = torch.zeros(2, 3, 8, 8), torch.ones(2, 3, 8, 8)
+    assert AlexDistance()(white * 7, black).tolist() == [2, 2]  # clamped, then from -1 to 1
+
+
+def test_alexnet_that_cannot_be_fetched_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    def offline(**_: object) -> None:
+        raise URLError("no route to host")
+
+    monkeypatch.setitem(sys.modules, "lpips", SimpleNamespace(LPIPS=offline))
+    with pytest.raises(FileNotFoundError, match="internet once"):
+        AlexDistance()

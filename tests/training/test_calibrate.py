@@ -12,6 +12,7 @@ from sr_cli.degradation.two_stage import TwoStageModel
 from sr_cli.networks.dan import DAN
 from training.calibrate import calibrate, estimates, line
 from training.corpus import read_corpus
+from training.degradations import TwoStageDegrader
 
 
 def test_a_biased_estimate_is_mended_by_a_line() -> None:
@@ -32,7 +33,7 @@ def test_too_few_cases_change_nothing() -> None:
 def test_calibration_lowers_the_error_and_keeps_the_picture(photographs: Path) -> None:
     torch.manual_seed(0)
     network = DAN(features=8, blocks=1)
-    corpus, model = read_corpus([photographs], 128), TwoStageModel()
+    corpus, model = read_corpus([photographs], 128), TwoStageDegrader(TwoStageModel())
     estimate, truth = estimates(network, model, corpus, 128, 8)
     lr = torch.rand(1, 3, 20, 20)
     before = network(lr)[0]

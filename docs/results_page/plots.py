@@ -1,0 +1,109 @@
+"""Plots, as PNG."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+
+from results_page.stored import Answer
+from results_page.tables import gains_over_bicubic
+
+mpl.use("Agg")
+
+import matplotlib.pyplot as plt
+from matplotlib.ticker import FixedLocator
+
+BETTER, WORSE = "#3b7dd8", "#d1495b"
+TICKS = (-5, -2, -1, -0.5, -0.25, 0, 0.25, 0.5, 1, 2, 5)
+"""Decibels."""
+
+
+def per_picture(model: str, answers: Sequence[Answer], path: Path) -> None:
+    """What a model gains over bicubic on every picture, a panel a data set, worst to the left."""
+    figure, panels = plt.subplots(
+        1, len(answers), figsize=(10, 3), constrained_layout=True, sharey=True, squeeze=False
+    )
+    for panel, answer in zip(panels[0], answers, strict=True):
+        gains = sorted(gains_over_bicubic(answer, model).values())
+        colours = [BETTER if gain >= 0 else WORSE for gain in gains]
+        panel.bar(range(len(gains)), gains, color=colours, width=0.9)
+        panel.axhline(0, color="grey", linewidth=0.8)
+        behind = sum(gain < 0 for gain in gains)
+        # Linear near zero, so that small harm is seen beside large gains.
+        panel.set_yscale("symlog", linthresh=0.5)
+        panel.yaxis.set_major_locator(FixedLocator(TICKS))
+        panel.yaxis.set_major_formatter("{x:g}")
+        title = f"{answer['protocol']}, {answer['data']}\n{behind} of {len(gains)} worse"
+        panel.set_title(title, fontsize=10)
+        panel.set(xlabel="pictures, by gain", xticks=[])
+    panels[0][0].set_ylabel("PSNR-Y over bicubic, dB")
+    _save(figure, path)
+
+
+def learning(run: Sequence[dict[str, Any]], path: Path) -> None:
+    """PSNR over bicubic and the Estimator's skill against time."""
+    lines = [line for line in run if "validation" in line]
+    minutes = [line["total_seconds"] / 60 for line in lines]
+    restoring = [i for i, line in enumerate(lines) if line["validation"]["psnr_y"] is not None]
+    gains = [
+        lines[i]["validation"]["psnr_y"] - lines[i]["validation"]["bicubic"] for i in restoring
+    ]
+    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.2), constrained_layout=True)
+    left.plot([minutes[i] for i in restoring], gains, marker=".", color=BETTER)
+    left.axhline(0, color="grey", linewidth=0.8)
+    left.set(xlabel="minutes", ylabel="PSNR-Y over bicubic, dB", title="Picture (T = 1, then 3)")
+    left.set_ylim(bottom=max(-1.0, min(gains)))
+    right.plot(minutes, [line["validation"]["jpeg_auc"] for line in lines], label="present: AUC")
+    quality = [line["validation"]["jpeg_correlation"] for line in lines]
+    right.plot(minutes, quality, label="quality: correlation")
+    right.set(xlabel="minutes", title="Last JPEG", ylim=(0, 1.02))
+    right.legend()
+    _save(figure, path)
+
+
+def iterations(answer: Answer, path: Path) -> None:
+    """Quality against the number of iterations, ours and the paper's."""
+    from sr_cli.metrics.published import compare
+
+    methods = [name for name in answer["methods"] if " T=" in name]
+    turns = [int(name.split(" T=")[1]) for name in methods]
+    figure, panels = plt.subplots(1, 2, figsize=(8, 2.8), constrained_layout=True)
+    entries = compare(answer)
+    for panel, key, title in zip(
+        panels, ("psnr_y", "ssim_y"), ("PSNR-Y, dB", "SSIM-Y"), strict=True
+    ):
+        panel.plot(
+            turns,
+            [answer["methods"][name][key] for name in methods],
+            marker="o",
+            color=BETTER,
+            label=f"ours, {answer['data']}",
+        )
+        paper = [(int(e.method.split(" T=")[1]), e) for e in entries if e.measure == key]
+        if paper:
+            panel.plot(
+                [t for t, _ in paper],
+                [e.paper for _, e in paper],
+                marker="s",
+                color="grey",
+                label=f"paper, {paper[0][1].data}",
+            )
+        panel.axhline(
+            answer["methods"]["bicubic"][key],
+            color="grey",
+            linestyle=":",
+            linewidth=1,
+            label=f"bicubic, {answer['data']}",
+        )
+        panel.set(xlabel="iterations T", title=title, xticks=turns)
+        panel.legend(fontsize=8)
+    _save(figure, path)
+
+
+def _save(figure: Any, path: Path) -> None:
+    # Without the version of what wrote it, so that the file changes only with its content.
+    figure.savefig(path, dpi=100, metadata={"Software": None})
+    plt.close(figure)

@@ -1,0 +1,231 @@
+"""Tables in Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from results_page.stored import Answer, Run, find
+from sr_cli.cli.evaluation_tables import HEADINGS, formatted
+from sr_cli.degradation.explain import KNOWN_FROM
+from sr_cli.metrics.published import Published, compare, published
+from sr_cli.zoo.manifest import Model
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """A table whose rows have a cell a column."""
+    lines = [_line(columns), "|" + "---|" * len(columns)]
+    return "\n".join([*lines, *map(_line, rows)])
+
+
+def _line(cells: Sequence[object]) -> str:
+    return "| " + " | ".join(str(cell) for cell in cells) + " |"
+
+
+def zoo(models: Iterable[Model], runs: tuple[Run, ...]) -> str:
+    """Every model of the manifest: ours, bicubic and the paper."""
+    rows = []
+    for model in models:
+        entries = _paper(model.name)
+        paper = "; ".join(dict.fromkeys(f"{e.data}{_at(e)} {_pair(e.values)}" for e in entries))
+        sources = ", ".join(dict.fromkeys(e.source for e in entries))
+        figures = model.figures if model.weights else ()
+        if not figures:
+            protocol = entries[0].protocol if entries else ""
+            rows.append((model.name, protocol, "", "no weights yet", "", paper, sources))
+        for figure in figures:
+            answer = find(runs, model.name, figure)
+            methods: Mapping[str, Any] = answer["methods"] if answer else {}
+            rows.append(
+                (
+                    model.name,
+                    figure["protocol"],
+                    figure["data"],
+                    _pair(methods.get(model.name, {})),
+                    _pair(methods.get("bicubic", {})),
+                    paper,
+                    sources,
+                )
+            )
+    return table(("model", "protocol", "data", "ours", "bicubic", "paper", "source"), rows)
+
+
+def _paper(model: str) -> list[Published]:
+    """A model's figures that are shown in a line: the first data set of its papers."""
+    entries = [e for e in published() if e.model == model and _pair(e.values)]
+    return [e for e in entries if e.data == entries[0].data][:1]
+
+
+def _at(entry: Published) -> str:
+    return f" {entry.condition}" if entry.condition else ""
+
+
+def _pair(values: Mapping[str, float | None]) -> str:
+    """``PSNR / SSIM``, on luma where there is any."""
+    for channel in ("y", "rgb"):
+        if f"psnr_{channel}" in values:
+            shown = [formatted(k, values.get(k)) for k in (f"psnr_{channel}", f"ssim_{channel}")]
+            return " / ".join(shown) + (" (RGB)" if channel == "rgb" else "")
+    return ""
+
+
+def quality(answers: Sequence[Answer]) -> str:
+    """Evaluations of one protocol, with bicubic beside the models."""
+    cells = [(a, name, c, m) for a in answers for name, c, m in _methods(a)]
+    keys = [key for key in HEADINGS if any(key in means for *_, means in cells)]
+    conditions = any(condition for _, _, condition, _ in cells)
+    columns = ["data", "scale", *(["condition"] if conditions else []), "cases", "method"]
+    rows = [
+        (
+            answer["data"],
+            f"x{answer['scale']}",
+            *([condition] if conditions else []),
+            answer["cases"] // (len(answer["conditions"]) if condition else 1),
+            method,
+            *(formatted(key, means.get(key)) for key in keys),
+        )
+        for answer, method, condition, means in cells
+    ]
+    return table([*columns, *(HEADINGS[key] for key in keys)], rows)
+
+
+def _methods(answer: Answer) -> list[tuple[str, str, Mapping[str, float]]]:
+    """Method, condition and means, condition by condition where papers report them so."""
+    if answer["by_condition"]:
+        return [(m, c, v) for c, means in answer["conditions"].items() for m, v in means.items()]
+    return [(method, "", means) for method, means in answer["methods"].items()]
+
+
+def beside_papers(answers: Sequence[Answer]) -> str:
+    """Our figures with the papers', and the difference where the pictures are the same."""
+    rows = []
+    notes: dict[str, None] = {}
+    for answer in answers:
+        for one in compare(answer):
+            if one.ours is None:
+                continue
+            shown = "other pictures"
+            if one.difference is not None:
+                sign = "+" if one.difference >= 0 else "-"
+                shown = sign + formatted(one.measure, abs(one.difference))
+            rows.append(
+                (
+                    one.method,
+                    one.condition or "all",
+                    HEADINGS[one.measure],
+                    answer["data"],
+                    formatted(one.measure, one.ours),
+                    one.data,
+                    formatted(one.measure, one.paper),
+                    shown,
+                    one.source,
+                )
+            )
+            if one.note:
+                notes[f"{one.source}: {one.note}."] = None
+    if not rows:
+        return ""
+    columns = ("method", "condition", "figure", "our data", "ours", "paper's data", "paper")
+    text = table((*columns, "difference", "source"), rows)
+    return "\n\n".join([text, *notes])
+
+
+def worse(answers: Sequence[Answer]) -> str:
+    """On how many pictures a model falls behind bicubic interpolation."""
+    rows = []
+    for answer in answers:
+        for method in answer["methods"]:
+            gains = gains_over_bicubic(answer, method)
+            if method == "bicubic" or not gains:
+                continue
+            behind = [name for name, gain in gains.items() if gain < 0]
+            last = min(gains, key=lambda name: gains[name])
+            rows.append(
+                (
+                    method,
+                    f"{answer['protocol']} on {answer['data']}",
+                    f"{len(behind)} of {len(gains)}",
+                    f"{gains[last]:+.2f} dB ({last})",
+                    f"{max(gains.values()):+.2f} dB",
+                )
+            )
+    return table(("method", "protocol and data", "worse than bicubic", "worst", "best"), rows)
+
+
+def gains_over_bicubic(answer: Answer, method: str) -> dict[str, float]:
+    """PSNR-Y over bicubic interpolation by picture."""
+    return {
+        picture: means[method]["psnr_y"] - means["bicubic"]["psnr_y"]
+        for picture, means in answer["pictures"].items()
+        if "psnr_y" in means.get(method, {}) and "psnr_y" in means.get("bicubic", {})
+    }
+
+
+def training(run: Sequence[dict[str, Any]]) -> str:
+    """Steps, seconds, device and the learning curve as numbers."""
+    rows = []
+    for line in run:
+        if "validation" not in line:
+            continue
+        scores = line["validation"]
+        psnr = scores["psnr_y"]
+        rows.append(
+            (
+                line["step"],
+                f"{line['total_seconds']:.0f}",
+                "-" if psnr is None else f"{psnr:.2f}",
+                "-" if psnr is None else f"{psnr - scores['bicubic']:+.2f}",
+                f"{scores['jpeg_auc']:.3f}",
+                f"{scores['jpeg_correlation']:.2f}",
+            )
+        )
+    columns = ("step", "seconds", "PSNR-Y, crops", "over bicubic", "last JPEG: AUC")
+    return table((*columns, "quality: correlation"), rows)
+
+
+def skill(numbers: Mapping[str, Mapping[str, float]]) -> str:
+    """Every number of the vector."""
+    rows = [
+        (
+            key,
+            f"{one['correlation']:.2f}",
+            f"{one['error']:.3g}",
+            f"{one['auc']:.3f}" if "auc" in one else "",
+            one["count"],
+            "yes" if one["correlation"] >= KNOWN_FROM else "not known",
+        )
+        for key, one in numbers.items()
+    ]
+    return table(("number", "correlation", "error", "AUC", "cases", "shown"), rows)
+
+
+def speed(answer: Mapping[str, Any]) -> str:
+    """What `sr-cli bench --json` printed."""
+    rows = [
+        (
+            "x".join(map(str, one["size"])),
+            one["model"],
+            " ".join((one["backend"], one["device"], one["precision"])),
+            one["tile"],
+            f"{one['seconds']:.2f}",
+            f"{one['seconds_per_megapixel']:.2f}",
+            one["peak_megabytes"] or "-",
+            _percent(one.get("share_of_matrix_product")),
+        )
+        for one in answer["rows"]
+    ]
+    columns = ("input", "model", "runs on", "tile", "seconds", "per megapixel out", "peak MB")
+    return table((*columns, "of the matrix product's pace"), rows)
+
+
+def _percent(share: float | None) -> str:
+    return "-" if share is None else f"{share:.0%}"
+
+
+def timing(stored: dict[str, Any]) -> str:
+    """Whole-process figures."""
+    rows = [
+        (f"`{o['command']}`", o["runs"], f"{o['seconds']:.2f}", f"{o['memory_mib']} MiB")
+        for o in stored["commands"]
+    ]
+    return table(("command", "median of", "seconds", "peak memory"), rows)

@@ -1,0 +1,248 @@
+"""The Python interface: a model by its name, pictures in and out as they are.
+
+    model = sr_cli.load("dan-real-x4")
+    large = model.upscale(PIL.Image.open("photo.jpg"))
+
+Pictures may be
+
+- `PIL.Image.Image` in any mode; the result is in the mode nearest to it that can hold it (``P``
+  becomes ``RGB`` or ``RGBA``); EXIF orientation is not applied: see `PIL.ImageOps.exif_transpose`;
+- numpy arrays ``(H, W)``, ``(H, W, 1)``, ``(H, W, 2)``, ``(H, W, 3)`` or ``(H, W, 4)`` of uint8,
+  uint16 or any float in [0, 1]; two and four channels are gray and RGB with alpha;
+- torch tensors ``(C, H, W)`` or ``(N, C, H, W)`` with as many channels, of uint8 or any float in
+  [0, 1], on any device.
+
+Results are of the same kind, type, shape and device, `Upscaler.scale` times as large.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sr_cli.degradation.explain import Step, explain, to_json
+from sr_cli.inference.opening import BackendChoice, OpenModel, PrecisionChoice, open_model
+from sr_cli.zoo.manifest import DEFAULT_MODEL
+
+if TYPE_CHECKING:
+    import torch
+    from PIL import Image
+
+Floats = NDArray[np.float32]
+PictureT = TypeVar("PictureT", "Image.Image", "NDArray[Any]", "torch.Tensor")
+
+HIGHEST = {np.dtype(np.uint8): 255, np.dtype(np.uint16): 65535}
+"""White, by the type of whole numbers."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a model says had happened to a picture.  ``print`` shows it in words."""
+
+    vector: Floats
+    """The network's normalised numbers, whatever they are worth."""
+    steps: tuple[Step, ...]
+    """The same decoded, step for step, each number with its usual error; numbers that the model
+    cannot tell from pictures have no value."""
+    json: dict[str, Any]
+    """As `sr-cli estimate-degradation --json` prints it, and `sr-cli degrade` reads it."""
+
+    def __str__(self) -> str:
+        return "\n".join(f"{step.title}, {step.name}: {step.text}" for step in self.steps)
+
+
+class Upscaler:
+    """A model that is ready for pictures.  Made by `load`."""
+
+    def __init__(self, opened: OpenModel) -> None:
+        self._opened = opened
+
+    @property
+    def name(self) -> str:
+        """As in `sr-cli models list`, or as the file was called."""
+        return self._opened.name
+
+    @property
+    def scale(self) -> int:
+        """Enlargement."""
+        return self._opened.scale
+
+    def upscale(self, image: PictureT, *, tile: int | None = None) -> PictureT:
+        """Enlarge a picture.
+
+        Alpha is enlarged beside the colours.  A gray picture stays gray.
+
+        Args:
+            image: See the top of this module.
+            tile: Side of the tiles in input pixels; 0 for the whole picture at once, None to
+                choose.  Networks of the DAN family give the same result whatever it is.
+
+        Returns:
+            A picture like the one given, `scale` times as large.
+
+        Raises:
+            TypeError: It is no picture of a known kind.
+            ValueError: It has an impossible shape.
+        """
+        return _converted(image, lambda pixels: self._enlarged(pixels, tile))
+
+    def estimate(self, image: PictureT, *, tile: int | None = None) -> Estimate | None:
+        """Say what had happened to a picture.
+
+        Args:
+            image: See the top of this module, without a batch dimension.
+            tile: As of `upscale`.
+
+        Returns:
+            None for a model that estimates nothing, or nothing that there are words for.
+
+        Raises:
+            TypeError: It is no picture of a known kind.
+            ValueError: It has an impossible shape, or is a batch.
+        """
+        layout, skill = self._opened.layout, self._opened.estimate
+        if layout is None:
+            return None
+        seen: list[Floats] = []
+        _converted(image, seen.append)
+        if len(seen) != 1:
+            raise ValueError(f"estimates are made of one picture at a time, not of {len(seen)}")
+        vector = self._opened.engine.estimate(_colours(seen[0]), tile)
+        assert vector is not None  # a model with a layout estimates
+        numbers = vector.tolist()
+        return Estimate(vector, explain(layout, numbers, skill), to_json(layout, numbers, skill))
+
+    def _enlarged(self, pixels: Floats, tile: int | None) -> Floats:
+        """``(H, W, C)`` in [0, 1] with 1 to 4 channels, to the same of the larger size."""
+        from sr_cli.inference.resampling import enlarge_plane
+
+        channels = pixels.shape[2]
+        rgb = self._opened.engine.upscale(_colours(pixels), tile).rgb
+        colours = rgb if channels > 2 else rgb.mean(2, keepdims=True, dtype=np.float32)
+        if channels in (1, 3):
+            return colours
+        alpha = enlarge_plane(pixels[..., -1], self.scale)
+        return np.concatenate((colours, alpha[..., None]), 2)
+
+
+def load(
+    name: str = DEFAULT_MODEL,
+    *,
+    device: str = "auto",
+    precision: PrecisionChoice = "fp32",
+    backend: BackendChoice = "auto",
+) -> Upscaler:
+    """A model, ready for pictures.
+
+    Args:
+        name: From `sr-cli models list`, a path of a weights file, or
+            ``hf:owner/repo/file[@revision]``.
+        device: ``auto`` for the fastest there is, ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
+        precision: ``fp32`` gives the same pixels everywhere, ``auto`` the fastest that the device
+            computes in by itself.
+        backend: What runs the network: ``auto``, ``torch`` or ``onnx``.
+
+    Raises:
+        sr_cli.zoo.manifest.ZooError: There is no such model, or its weights cannot be had.
+        sr_cli.inference.errors.InferenceError: The device, precision or backend is not to be had.
+    """
+    return Upscaler(open_model(name, device, precision, backend))
+
+
+def _colours(pixels: Floats) -> Floats:
+    """RGB of pixels with 1 to 4 channels, the hidden ones coloured like their surroundings."""
+    from sr_cli.images import bleed
+
+    channels = pixels.shape[2]
+    rgb = np.ascontiguousarray(np.broadcast_to(pixels[..., :1], (*pixels.shape[:2], 3)))
+    if channels > 2:
+        rgb = np.ascontiguousarray(pixels[..., :3])
+    return bleed(rgb, pixels[..., -1]) if channels in (2, 4) else rgb
+
+
+Change = Callable[[Floats], Any]
+"""Of ``(H, W, C)`` in [0, 1] into the same; None for a look without a result."""
+
+
+def _converted(image: Any, change: Change) -> Any:
+    """Apply a function of floats to a picture of any kind; the same kind comes back."""
+    if isinstance(image, np.ndarray):
+        return _of_array(image, change)
+    module = type(image).__module__
+    if module.startswith("torch") and hasattr(image, "detach"):
+        return _of_tensor(image, change)
+    from PIL import Image
+
+    if isinstance(image, Image.Image):
+        return _of_pil(image, change)
+    raise TypeError(
+        f"a picture must be a PIL image, a numpy array or a torch tensor, not {type(image)}"
+    )
+
+
+def _of_array(array: NDArray[Any], change: Change) -> Any:
+    if array.ndim == 2:
+        result = _of_array(array[..., None], change)
+        return None if result is None else result[..., 0]
+    _check(array.shape, array.ndim == 3 and 1 <= array.shape[-1] <= 4, "(H, W) or (H, W, 1 to 4)")
+    result = change(_floats(array))
+    return None if result is None else _back(result, array.dtype)
+
+
+def _of_tensor(tensor: torch.Tensor, change: Change) -> Any:
+    import torch
+
+    if tensor.ndim == 4:
+        results = [_of_tensor(one, change) for one in tensor]
+        return None if any(one is None for one in results) else torch.stack(results)
+    channels = tensor.shape[0] if tensor.ndim == 3 else 0
+    _check(tuple(tensor.shape), 1 <= channels <= 4, "(1 to 4, H, W) or (N, 1 to 4, H, W)")
+    # numpy knows no bfloat16.
+    plain = tensor.detach().cpu()
+    array = (plain.float() if plain.is_floating_point() else plain).permute(1, 2, 0).numpy()
+    result = _of_array(array, change)
+    if result is None:
+        return None
+    back = torch.from_numpy(np.ascontiguousarray(result.transpose(2, 0, 1)))
+    return back.to(tensor.device, tensor.dtype)
+
+
+def _of_pil(image: Image.Image, change: Change) -> Any:
+    from PIL import Image
+
+    if image.mode.startswith("I;16"):
+        result = _of_array(np.asarray(image, np.uint16), change)
+        return None if result is None else Image.fromarray(result)
+    mode = _pil_mode(image)
+    result = _of_array(np.asarray(image.convert(mode)), change)
+    return None if result is None else Image.fromarray(result)
+
+
+def _pil_mode(image: Image.Image) -> str:
+    """The mode with 8 bits a channel that holds an image's gray or colours, and its alpha."""
+    gray = image.mode in ("1", "L", "LA", "La")
+    alpha = image.has_transparency_data
+    return ("LA" if alpha else "L") if gray else ("RGBA" if alpha else "RGB")
+
+
+def _floats(array: NDArray[Any]) -> Floats:
+    if array.dtype in HIGHEST:
+        return array.astype(np.float32) / np.float32(HIGHEST[array.dtype])
+    if np.issubdtype(array.dtype, np.floating):
+        return array.astype(np.float32)
+    raise TypeError(f"pixels must be uint8, uint16 or floats in [0, 1], not {array.dtype}")
+
+
+def _back(pixels: Floats, dtype: np.dtype[Any]) -> NDArray[Any]:
+    if dtype in HIGHEST:
+        return np.rint(pixels.clip(0, 1) * np.float32(HIGHEST[dtype])).astype(dtype)
+    return pixels.astype(dtype)
+
+
+def _check(shape: tuple[int, ...], right: bool, wanted: str) -> None:
+    if not right or not all(shape):
+        raise ValueError(f"a picture must be of shape {wanted}, not {shape}")

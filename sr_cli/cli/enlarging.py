@@ -1,0 +1,347 @@
+"""One picture of a batch: read, enlarged, written, told."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sr_cli import __version__
+from sr_cli.cli import batch, console
+from sr_cli.cli.inputs import STANDARD, Source
+from sr_cli.cli.rendering import degradation_table
+from sr_cli.inference import GROWING_FROM
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from sr_cli.cli.report import Report, Shown
+    from sr_cli.degradation.explain import Step
+    from sr_cli.images import Color, Picture
+    from sr_cli.inference.engine import Floats
+    from sr_cli.inference.opening import OpenModel
+
+
+class ColorName(StrEnum):
+    """Colours that can be asked for."""
+
+    KEEP = "keep"
+    SRGB = "srgb"
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is the same for every picture of a batch."""
+
+    model: OpenModel
+    tile: int | None
+    orientations: int
+    outscale: float
+    format: str | None
+    quality: int | None
+    color: ColorName
+    max_pixels: int
+    skip_existing: bool
+    overwrite: bool
+    as_json: bool
+    report: Report | None
+    alone: bool
+    """Whether no other device works beside this one, so that the bar is its own."""
+    piped: bool
+    """Whether standard output is a picture, so that everything told goes to standard error."""
+
+
+@dataclass(frozen=True)
+class Taken:
+    """A picture that has been read."""
+
+    source: Source
+    target: Path
+    picture: Picture
+    format: str
+    seconds: float
+
+
+@dataclass
+class Made:
+    """A picture that has been enlarged."""
+
+    source: Source
+    target: Path
+    picture: Picture | None
+    """None as soon as it has been written."""
+    width: int
+    height: int
+    format: str
+    vector: list[float] | None
+    tiles: int
+    notes: list[str]
+    detail: tuple[bytes, bytes] | None = None
+    """A part of the picture interpolated, and the same part enlarged; for a report."""
+    seconds: float = 0.0
+
+
+def ending_of(job: Job, source: Source) -> str:
+    """The file name ending of a result that is not named in full."""
+    from sr_cli.images import ending, result_format
+
+    if job.format is not None:
+        return ending(job.format)
+    own = result_format(source.content, job.outscale)
+    return ending(own, like=source.path.suffix)
+
+
+def work_of(job: Job) -> batch.Work[Taken, Made]:
+    return batch.Work(
+        take=lambda source, target: _take(job, source, target),
+        make=lambda taken, meanwhile: _make(job, taken, meanwhile),
+        put=lambda made: _put(job, made),
+        tell=lambda made: _tell(job, made),
+        is_large=lambda made: made.width * made.height > GROWING_FROM,
+    )
+
+
+def _take(job: Job, source: Source, target: Path) -> Taken | None:
+    """Read a picture; None if its output is there already."""
+    from sr_cli.images import PictureError, is_whole, prepare, read
+
+    if source.problem is not None:
+        raise PictureError(source.problem)
+    # Devices and pipes exist before and after; folders are `prepare`'s to refuse.
+    if target != STANDARD and os.path.isfile(target):  # noqa: PTH113 - see find_sources
+        if job.skip_existing:
+            if is_whole(target):
+                return None
+            console.note(f"{console.shown_path(target)} does not open, so it is made again")
+        elif not job.overwrite:
+            raise PictureError(
+                f"{console.shown_path(target)} exists already; --overwrite replaces it, "
+                "--skip-existing leaves it"
+            )
+    began = time.perf_counter()
+    picture = read(source.content, max_pixels=job.max_pixels)
+    format = _format(job, source, target)
+    if target != STANDARD:
+        width, height = (_scaled(job, side) for side in (picture.width, picture.height))
+        prepare(target, format=format, width=width, height=height)
+    return Taken(source, target, picture, format, time.perf_counter() - began)
+
+
+def _make(job: Job, taken: Taken, meanwhile: Callable[[], None]) -> Made:
+    began = time.perf_counter()
+    shown = job.alone and not job.as_json
+    with console.progress(taken.source.path.name, shown=shown) as bar:
+
+        def progress(done: float, total: float) -> None:
+            bar(done, total)
+            meanwhile()
+
+        made = (_grown if _may_grow(job, taken) else _enlarged)(job, taken, progress)
+    made.seconds = taken.seconds + time.perf_counter() - began
+    return made
+
+
+def _may_grow(job: Job, taken: Taken) -> bool:
+    """Whether a picture is so large that it is better written as it is made, and can be."""
+    from sr_cli.images import takes_rows
+
+    picture, plain = taken.picture, job.orientations == 1 and job.outscale == job.model.scale
+    return (
+        picture.width * picture.height * job.outscale**2 > GROWING_FROM
+        and plain
+        and taken.target != STANDARD
+        and job.model.engine.is_seamless
+        and takes_rows(picture, taken.format)
+    )
+
+
+def _put(job: Job, made: Made) -> None:
+    if made.picture is None:
+        return
+    began = time.perf_counter()
+    _write(job, made.picture, made.target, made.format)
+    made.picture = None
+    made.seconds += time.perf_counter() - began
+
+
+def _tell(job: Job, made: Made) -> None:
+    if job.report is not None:
+        job.report.shown.append(_shown(job, made))
+    for text in made.notes:
+        console.note(f"{made.source.path}: {text}")
+    if job.as_json:
+        console.print_json(_report(job, made))
+    else:
+        _print(job, made)
+
+
+def _scaled(job: Job, side: int) -> int:
+    return max(1, round(side * job.outscale))
+
+
+def _format(job: Job, source: Source, target: Path) -> str:
+    """What the result is written as."""
+    from sr_cli.images import result_format, suffix_format
+
+    if job.format is not None:
+        return job.format.lower()
+    if target.suffix:
+        return suffix_format(target.suffix)
+    # Devices, pipes and standard output have no ending to tell it from.
+    return result_format(source.content, job.outscale)
+
+
+def _software(job: Job) -> str:
+    # Only its last part: a picture need not tell where its maker keeps the weights.
+    return f"sr-cli {__version__} {Path(job.model.name).name}"
+
+
+def _color(job: Job) -> Color:
+    return "srgb" if job.color is ColorName.SRGB else "keep"
+
+
+def _write(job: Job, large: Picture, target: Path, format: str) -> None:
+    from sr_cli.images import encode, write
+
+    software, color = _software(job), _color(job)
+    if target == STANDARD:
+        data = encode(large, format=format, quality=job.quality, color=color, software=software)
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+    else:
+        write(large, target, format=format, quality=job.quality, color=color, software=software)
+
+
+def _for_network(picture: Picture) -> Floats:
+    from sr_cli.images import bleed
+
+    return picture.rgb if picture.alpha is None else bleed(picture.rgb, picture.alpha)
+
+
+def _enlarged(job: Job, taken: Taken, progress: Callable[[float, float], None]) -> Made:
+    """The whole picture in memory, to be written."""
+    from sr_cli.images import losses, replaced
+    from sr_cli.inference.resampling import enlarge_plane, resize
+
+    picture, engine, scale = taken.picture, job.model.engine, job.model.scale
+    rgb = _for_network(picture)
+    result = engine.upscale(rgb, job.tile, progress, orientations=job.orientations)
+    alpha = None if picture.alpha is None else enlarge_plane(picture.alpha, scale)
+    pixels = result.rgb
+    if job.outscale != scale:
+        size = _scaled(job, picture.width), _scaled(job, picture.height)
+        pixels = resize(pixels, size)
+        alpha = None if alpha is None else resize(alpha[..., None], size)[..., 0]
+    large = replaced(picture, pixels, alpha)
+    notes = [*picture.metadata.notes, *losses(large, taken.format), *result.notes]
+    if result.seams == "blended":
+        notes.append("its tiles overlap and are blended: this network cannot be cut without seams")
+    return Made(
+        *(taken.source, taken.target, large, large.width, large.height, taken.format),
+        *(_listed(result.vector), result.tiles, notes),
+        None if job.report is None else _detail(picture, large, job.outscale),
+    )
+
+
+def _detail(picture: Picture, large: Picture, scale: float) -> tuple[bytes, bytes]:
+    from sr_cli.images.preview import busiest, detail, enlarged_detail
+
+    place = busiest(picture.rgb)
+    top, bottom, left, right = (round(side * scale) for side in place)
+    after = detail(large.rgb, (top, bottom, left, right))
+    return enlarged_detail(picture.rgb, place, (right - left, bottom - top)), after
+
+
+def _grown(job: Job, taken: Taken, progress: Callable[[float, float], None]) -> Made:
+    """A large picture, written as its rows are made."""
+    from sr_cli.images import losses, write_rows
+    from sr_cli.inference.resampling import enlarge_rows
+
+    picture, scale = taken.picture, job.model.scale
+    growing = job.model.engine.grow(_for_network(picture), job.tile, progress)
+    width, height = picture.width * scale, picture.height * scale
+
+    def rows() -> Iterator[tuple[Floats, Floats | None]]:
+        top = 0
+        for band in growing:
+            bottom = top + len(band)
+            alpha = picture.alpha
+            yield band, None if alpha is None else enlarge_rows(alpha, scale, top, bottom)
+            top = bottom
+
+    write_rows(
+        picture,
+        rows(),
+        (width, height),
+        taken.target,
+        format=taken.format,
+        color=_color(job),
+        software=_software(job),
+    )
+    notes = [*picture.metadata.notes, *losses(picture, taken.format), *growing.notes]
+    return Made(
+        *(taken.source, taken.target, None, width, height, taken.format),
+        *(_listed(growing.vector), growing.tiles, notes),
+    )
+
+
+def _listed(vector: Floats | None) -> list[float] | None:
+    return None if vector is None else vector.tolist()
+
+
+def _report(job: Job, made: Made) -> dict[str, Any]:
+    from sr_cli.degradation.explain import to_json
+
+    engine = job.model.engine
+    report: dict[str, Any] = {
+        "input": str(made.source.path),
+        "output": str(made.target),
+        "model": job.model.name,
+        "width": made.width,
+        "height": made.height,
+        "scale": _number(job.outscale),
+        "seconds": round(made.seconds, 3),
+        "device": engine.device,
+        "backend": engine.backend.name,
+        "precision": engine.precision,
+        "tiles": made.tiles,
+        "degradation": None,
+    }
+    if made.vector is not None:
+        report["degradation"] = to_json(job.model.layout, made.vector, job.model.estimate)
+    return report
+
+
+def _number(value: float) -> float:
+    return int(value) if value == int(value) else value
+
+
+def _steps(job: Job, made: Made) -> Sequence[Step]:
+    from sr_cli.degradation.explain import explain
+
+    if made.vector is None or job.model.layout is None:
+        return ()
+    return explain(job.model.layout, made.vector, job.model.estimate)
+
+
+def _shown(job: Job, made: Made) -> Shown:
+    from sr_cli.cli.report import Shown
+
+    before, after = made.detail or (None, None)
+    facts = f"{made.width} x {made.height} pixels, {made.seconds:.1f} s"
+    return Shown(
+        *(str(made.source.path), str(made.target), facts, _steps(job, made), made.notes),
+        *(before, after),
+    )
+
+
+def _print(job: Job, made: Made) -> None:
+    place = console.err if job.piped else console.out
+    if steps := _steps(job, made):
+        place.print(degradation_table(f"{made.source.path}: what had happened to it", steps))
+    name = "standard output" if made.target == STANDARD else console.shown_path(made.target)
+    place.print(f"{name}  {made.width}x{made.height}  {made.seconds:.1f} s", markup=False)

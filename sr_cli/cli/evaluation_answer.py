@@ -1,0 +1,70 @@
+"""What `sr-cli evaluate` found, as the object that it prints."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from sr_cli.cli.evaluation_rounds import Round, Settings
+
+if TYPE_CHECKING:
+    from sr_cli.metrics.evaluation import Findings
+
+
+def answer_of(
+    one: Round, settings: Settings, findings: Findings, *, compare: bool
+) -> dict[str, Any]:
+    """What is printed of a round, as one JSON object."""
+    from sr_cli.metrics import evaluation
+    from sr_cli.metrics.published import compare as beside
+
+    rows = findings.rows
+    answer: dict[str, Any] = {
+        "protocol": settings.protocol.name,
+        "data": one.data.resolve().name,
+        "scale": one.benchmark.scale,
+        "seed": settings.seed,
+        "repeats": settings.repeats,
+        "cases": findings.cases,
+        "date": datetime.now(UTC).date().isoformat(),
+        "precision": settings.precision,
+        "border": one.benchmark.border,
+        "luma": "rounded" if one.benchmark.rounded_luma else "not rounded",
+        "methods": _finite(evaluation.averages(rows)),
+        "skill": {
+            method: {skill.key: _rounded(asdict(skill)) for skill in skills}
+            for method, skills in findings.skills(one.layouts).items()
+        },
+    }
+    conditions = evaluation.by_condition(rows)
+    if len(conditions) > 1:
+        answer["conditions"] = _finite(conditions)
+    answer["by_condition"] = one.benchmark.by_condition
+    answer["pictures"] = _finite(evaluation.by_picture(rows), digits=4)
+    answer["failed"] = one.failed
+    if compare:
+        answer["published"] = [
+            {**asdict(entry), "difference": entry.difference} for entry in beside(answer)
+        ]
+    return answer
+
+
+def _finite(numbers: Any, digits: int | None = None) -> Any:
+    """Without infinities, which JSON does not know: the PSNR of equal pictures is null."""
+    if isinstance(numbers, Mapping):
+        return {key: _finite(value, digits) for key, value in numbers.items()}
+    if not math.isfinite(numbers):
+        return None
+    return numbers if digits is None else round(numbers, digits)
+
+
+def _rounded(skill: dict[str, Any]) -> dict[str, Any]:
+    del skill["key"]
+    return {
+        name: round(value, 4) if isinstance(value, float) else value
+        for name, value in skill.items()
+        if value is not None
+    }

@@ -1,0 +1,259 @@
+"""What `sr-cli evaluate` has to do: rounds of one data set at one scale each."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from sr_cli.cli import console
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from sr_cli.degradation.layout import Layout
+    from sr_cli.metrics.evaluation import Findings, Job, Measures, Restore, Row
+    from sr_cli.metrics.protocols import Benchmark, Case, Protocol
+    from sr_cli.networks.stages import SuperResolver
+    from sr_cli.zoo.loading import LoadedModel
+
+BICUBIC = "bicubic"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What was asked for, beside models and data."""
+
+    protocol: Protocol
+    seed: int
+    repeats: int
+    lr: Path | None
+    measures: Measures
+    estimate_only: bool
+    save_images: Path | None
+    device: torch.device
+    precision: Literal["fp32", "fp16", "bf16"]
+
+
+@dataclass
+class Round:
+    """One data set at one scale: a table."""
+
+    data: Path
+    benchmark: Benchmark
+    jobs: list[Job]
+    methods: dict[str, Restore]
+    layouts: dict[str, Layout | None]
+    failed: list[str] = field(default_factory=list)
+    place: Path = Path()
+    """Where pictures are saved, below the folder that was named for them."""
+
+    @property
+    def steps(self) -> int:
+        """How often a method has to work."""
+        return len(self.jobs) * len(self.methods)
+
+
+def times(scales: Iterable[int]) -> str:
+    return ", ".join(f"x{scale}" for scale in scales)
+
+
+def plan(
+    settings: Settings,
+    data: list[Path],
+    names: list[str],
+    scales: list[int],
+    turns: tuple[int, ...],
+    *,
+    truth: bool,
+) -> list[Round]:
+    """Everything that has to be done, with models loaded and files found, but none read."""
+    models = _models([name for name in dict.fromkeys(names) if name != BICUBIC], settings, scales)
+    if not models and settings.estimate_only:
+        raise console.CommandError("Bicubic interpolation estimates nothing: name a model.")
+    wanted = scales or sorted({one.scale for one in models}) or list(settings.protocol.scales)
+    rounds: list[Round] = []
+    for folder in data:
+        before = len(rounds)
+        problem: Exception | None = None
+        for scale in wanted:
+            methods, layouts = _methods(
+                [one for one in models if one.scale == scale], scale, settings, turns, truth=truth
+            )
+            benchmark = settings.protocol.at(scale)
+            try:
+                jobs = _jobs(benchmark, folder, settings)
+            except FileNotFoundError as error:
+                problem = error
+                continue
+            rounds.append(Round(folder, benchmark, jobs, methods, layouts))
+        # Bicubic alone takes the scales that a ready data set has.
+        if problem and (models or scales or len(rounds) == before):
+            raise console.CommandError(str(problem))
+    return rounds
+
+
+def _jobs(benchmark: Benchmark, folder: Path, settings: Settings) -> list[Job]:
+    from sr_cli.metrics.evaluation import jobs
+    from sr_cli.metrics.pairs import PairError
+
+    try:
+        return jobs(benchmark, folder, settings.seed, settings.repeats, settings.lr)
+    except PairError as error:
+        raise console.CommandError(str(error)) from None
+
+
+def _models(names: list[str], settings: Settings, scales: list[int]) -> list[LoadedModel]:
+    from sr_cli.zoo.loading import load
+
+    protocol = settings.protocol
+    models = [load(name) for name in names]
+    for one in models:
+        if one.scale not in protocol.scales:
+            raise console.CommandError(
+                f"{one.name} enlarges x{one.scale}, but the protocol {protocol.name} is for "
+                f"{times(protocol.scales)}."
+            )
+        if scales and one.scale not in scales:
+            raise console.CommandError(
+                f"{one.name} enlarges x{one.scale}: leave --scale out, or name another model."
+            )
+    return models
+
+
+def _methods(
+    models: list[LoadedModel],
+    scale: int,
+    settings: Settings,
+    turns: tuple[int, ...],
+    *,
+    truth: bool,
+) -> tuple[dict[str, Restore], dict[str, Layout | None]]:
+    """What is compared at one scale, and what the numbers of each method's vector are."""
+    from sr_cli.metrics.evaluation import bicubic
+
+    methods: dict[str, Restore] = {} if settings.estimate_only else {BICUBIC: bicubic(scale)}
+    layouts: dict[str, Layout | None] = {}
+    for one in models:
+        variants = {f"{one.name} T={n}": _turned(one, n) for n in turns} or {one.name: one.network}
+        for name, network in variants.items():
+            methods[name] = _restore(network, settings)
+            layouts[name] = one.layout
+        if truth:
+            methods[f"{one.name} truth given"] = _told(one, settings)
+    return methods, layouts
+
+
+def _turned(model: LoadedModel, iterations: int) -> SuperResolver:
+    from sr_cli.metrics.studies import with_iterations
+
+    try:
+        return with_iterations(model.network, iterations)
+    except TypeError:
+        raise console.CommandError(
+            f"{model.name} does not alternate, so it has no number of iterations."
+        ) from None
+
+
+def _told(model: LoadedModel, settings: Settings) -> Restore:
+    """A DAN that is given the truth."""
+    from sr_cli.metrics.studies import TruthGiven
+    from sr_cli.networks.dan import DAN
+
+    if not isinstance(model.network, DAN) or settings.protocol.name not in (
+        *("real", "real-published", "aniso"),
+    ):
+        raise console.CommandError(
+            "The truth can be given to a DAN under the protocols real, real-published and aniso."
+        )
+    network = TruthGiven(model.network)
+    restore = _restore(network, settings)
+
+    def told(case: Case) -> tuple[Tensor, Tensor | None]:
+        if case.vector is None or len(case.vector) != network.truth.numel():
+            raise console.CommandError(
+                f"The truth of {case.name} is not of the kind that {model.name} estimates."
+            )
+        with network.told(case.vector):
+            return restore(case)[0], None
+
+    return told
+
+
+def _restore(network: SuperResolver, settings: Settings) -> Restore:
+    import torch
+
+    from sr_cli.inference.torch_backend import torch_engine
+
+    engine = torch_engine(network, settings.device, settings.precision)
+
+    def restore(case: Case) -> tuple[Tensor, Tensor | None]:
+        rgb = case.lr.permute(1, 2, 0).contiguous().numpy()
+        if settings.estimate_only:
+            picture, vector = case.lr, engine.estimate(rgb)
+        else:
+            result = engine.upscale(rgb)
+            picture, vector = torch.from_numpy(result.rgb).permute(2, 0, 1), result.vector
+        return picture, None if vector is None else torch.from_numpy(vector)
+
+    return restore
+
+
+def run(one: Round, settings: Settings, progress: Callable[[int], None]) -> Findings:
+    """All cases of a round, one at a time; those that fail are named and left out."""
+    from sr_cli.images import PictureError
+    from sr_cli.metrics.evaluation import CaseError, Findings
+
+    findings = Findings()
+    for number, job in enumerate(one.jobs):
+        first = number * len(one.methods)
+        try:
+            case = job.make()
+            findings.add(case, *_measured(case, one, settings, partial(_step, progress, [first])))
+        except (CaseError, PictureError) as error:
+            named = isinstance(error, CaseError)
+            console.complain(str(error) if named else f"{job.name}: {error}")
+            one.failed.append(job.name)
+        progress(first + len(one.methods))
+    return findings
+
+
+def _step(progress: Callable[[int], None], done: list[int]) -> None:
+    done[0] += 1
+    progress(done[0])
+
+
+def _measured(
+    case: Case, one: Round, settings: Settings, step: Callable[[], None]
+) -> tuple[list[Row], dict[str, Tensor]]:
+    from sr_cli.metrics.evaluation import measure
+
+    if settings.estimate_only:
+        estimates = {name: method(case)[1] for name, method in one.methods.items()}
+        return [], {name: vector for name, vector in estimates.items() if vector is not None}
+    keep = None
+    if settings.save_images:
+        folder = settings.save_images / one.place
+        name = f"{Path(case.name).stem}{_tag(case.condition)}.png"
+        keep = partial(_save, folder, name)
+        keep("input", case.lr)
+    return measure(case, one.methods, one.benchmark, settings.measures, one.layouts, keep, step)
+
+
+def _tag(condition: str) -> str:
+    words = re.findall(r"[\w.]+", condition)
+    return "_" + "_".join(words) if words else ""
+
+
+def _save(folder: Path, file: str, method: str, picture: Tensor) -> None:
+    from sr_cli.images import Picture, write
+
+    name = Path(method).stem if method.endswith((".safetensors", ".pth")) else Path(method).name
+    place = folder / name
+    place.mkdir(parents=True, exist_ok=True)
+    rgb = picture.clamp(0, 1).permute(1, 2, 0).contiguous().numpy()
+    write(Picture(rgb), place / file)

@@ -1,0 +1,105 @@
+"""`sr-cli export-onnx`: a model as one file that runs elsewhere."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sr_cli.cli import console, options
+from sr_cli.zoo.manifest import DEFAULT_MODEL
+
+
+class ExportPrecision(StrEnum):
+    """What an ONNX file can compute in."""
+
+    FP32 = "fp32"
+    FP16 = "fp16"
+    INT8 = "int8"
+
+
+def export_onnx(
+    model: options.Model = DEFAULT_MODEL,
+    out: Annotated[
+        Path | None,
+        typer.Option("-o", "--out", help="An .onnx file; without it MODEL.onnx is written here."),
+    ] = None,
+    precision: Annotated[
+        ExportPrecision,
+        typer.Option(help="fp16 for GPUs, int8 for CPUs; inputs and outputs stay float32."),
+    ] = ExportPrecision.FP32,
+    opset: Annotated[
+        int, typer.Option(min=18, max=23, help="Version of the standard operators.")
+    ] = 18,
+    verify: Annotated[
+        bool, typer.Option(help="Compare with torch at several sizes before the file is written.")
+    ] = True,
+    calibration: Annotated[
+        Path | None,
+        typer.Option(help="For int8: a folder of photographs instead of the bundled ones."),
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace OUT.")] = False,
+    as_json: options.Json = False,
+) -> None:
+    """Write a model as one ONNX file with its whole loop unrolled.
+
+    It goes from lr (N,3,H,W, float in [0,1], every size free) to sr and
+    degradation; its metadata say what it is and what the numbers mean.
+    --model FILE.onnx runs it without torch.
+
+    Example: sr-cli export-onnx --model dan-real-x4 -o dan.onnx
+    """
+    suffix = "" if precision is ExportPrecision.FP32 else f"-{precision.value}"
+    target = out or Path(f"{_stem(model)}{suffix}.onnx")
+    _check(target, overwrite=overwrite)
+    if calibration is not None and precision is not ExportPrecision.INT8:
+        raise typer.BadParameter("--calibration is for --precision int8")
+    from sr_cli.export import calibration as pictures
+    from sr_cli.export import making
+    from sr_cli.export.verify import verify as compare
+
+    origin = making.source(model)
+    scale = origin.loaded.scale
+    crops = pictures.crops(calibration, scale) if calibration else pictures.bundled(scale)
+    file = making.made(origin, precision.value, opset, crops)
+    found = compare(file, origin.loaded.network) if verify else None
+    making.write(file, target)
+    if as_json:
+        differences = asdict(found) if found else None
+        console.print_json(
+            {
+                "output": str(target),
+                "model": model,
+                "precision": precision.value,
+                "opset": opset,
+                "bytes": target.stat().st_size,
+                "differences": differences,
+            }
+        )
+        return
+    size = f"{precision.value}, opset {opset}, {target.stat().st_size / 1e6:.1f} MB"
+    console.out.print(f"{console.shown_path(target)}  {size}", markup=False)
+    if found:
+        console.out.print(
+            f"Largest difference from torch: {found.picture:.1e} (picture in [0, 1]), "
+            f"{found.estimate:.1e} (estimate), {found.tiled:.1e} (in tiles)."
+        )
+
+
+def _stem(model: str) -> str:
+    """What a file is called after a model."""
+    name = model.removeprefix("hf:").partition("@")[0].rsplit("/", 1)[-1]
+    known = (".safetensors", ".pth", ".pt", ".ckpt", ".onnx")
+    return next((name.removesuffix(one) for one in known if name.endswith(one)), name)
+
+
+def _check(target: Path, *, overwrite: bool) -> None:
+    if target.suffix.lower() != ".onnx":
+        raise console.CommandError(f"{target} must end in .onnx, the only kind of file written.")
+    if target.exists() and not overwrite:
+        raise console.CommandError(f"{target} exists already; --overwrite replaces it.")
+    if not target.parent.is_dir():
+        raise console.CommandError(f"There is no folder {target.parent}. Make it first.")

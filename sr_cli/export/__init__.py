@@ -1,0 +1,1 @@
+"""ONNX files: networks exported, checked, and made smaller or faster."""

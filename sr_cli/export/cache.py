@@ -1,0 +1,82 @@
+"""Exported models kept for the next time, beside what the Hub's client keeps.
+
+Needs no torch unless a model has to be exported.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+
+from sr_cli import __version__
+from sr_cli.inference.backend import Precision
+from sr_cli.inference.errors import InferenceError
+from sr_cli.inference.onnx_file import FORMAT, OnnxFile, read
+from sr_cli.zoo import hub, store
+from sr_cli.zoo.manifest import ZooError, find
+
+
+def folder() -> Path:
+    """Where they are; moves with ``HF_HOME``."""
+    from huggingface_hub import constants
+
+    return Path(constants.HF_HOME) / "sr-cli"
+
+
+def exported(name: str, precision: Precision) -> OnnxFile:
+    """A model as an ONNX file, from the cache or made now.
+
+    Args:
+        name: As of `sr_cli.zoo.loading.load`.
+        precision: ``fp32``, ``fp16`` or ``int8``.
+
+    Raises:
+        ZooError: There is no such model, or its weights cannot be had.
+        InferenceError: It cannot be exported, or torch, which that takes, is not installed.
+    """
+    digest = _digest(name)
+    if digest is not None:
+        # Whatever is wrong with it, it can be made anew.
+        with contextlib.suppress(InferenceError):
+            return read(_place(digest, precision))
+    return _made(name, precision)
+
+
+def _place(digest: str, precision: Precision) -> Path:
+    return folder() / f"{digest}-{__version__}-{FORMAT}-{precision}.onnx"
+
+
+def _digest(name: str) -> str | None:
+    """Of the weights file that a name stands for, as far as that can be told without torch."""
+    if name.startswith(hub.PREFIX):
+        return store.sha256(hub.fetch(hub.parse_reference(name)))
+    if Path(name).is_file():
+        return store.sha256(Path(name))
+    try:
+        model = find(name)
+    except ZooError:
+        return None
+    return model.weights.sha256 if model.weights else None
+
+
+def _made(name: str, precision: Precision) -> OnnxFile:
+    try:
+        import torch  # noqa: F401
+    except ModuleNotFoundError:
+        raise InferenceError(
+            f"{name} has to be exported first, which needs torch. Install it, or name a file that "
+            "`sr-cli export-onnx` made elsewhere."
+        ) from None
+    from sr_cli.export import making
+    from sr_cli.export.calibration import bundled
+    from sr_cli.export.verify import verify
+
+    origin = making.source(name)
+    file = making.made(origin, precision, calibration=bundled(origin.loaded.scale))
+    verify(file, origin.loaded.network)
+    place = _place(origin.sha256, precision)
+    # Without a cache it takes longer, and that is all.
+    with contextlib.suppress(OSError):
+        place.parent.mkdir(parents=True, exist_ok=True)
+        making.write(file, place)
+    return file

@@ -1,0 +1,115 @@
+"""From what a user calls a model to an ONNX file of it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import helper
+
+from sr_cli import __version__
+from sr_cli.export.eight_bits import quantised
+from sr_cli.export.halved import halved
+from sr_cli.export.unrolled import unrolled
+from sr_cli.images.temporary import replacing
+from sr_cli.inference.backend import Precision
+from sr_cli.inference.errors import InferenceError
+from sr_cli.inference.onnx_file import LOWEST_OPSET, PRODUCER, Facts, OnnxFile
+from sr_cli.zoo import store
+from sr_cli.zoo.loading import LoadedModel, load, weights_file
+from sr_cli.zoo.manifest import find, of_digest
+
+HIGHEST_OPSET = 23
+"""What torch's exporter writes."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """A model with what a file of it has to say."""
+
+    loaded: LoadedModel
+    sha256: str
+    """Of its weights file."""
+    licence: str | None
+    """Of the weights; None if nobody said."""
+
+
+def source(name: str) -> Source:
+    """A model.
+
+    Args:
+        name: As of `sr_cli.zoo.loading.load`.
+
+    Raises:
+        ZooError: There is no such model, or its weights cannot be had.
+    """
+    path = weights_file(name) or store.locate(find(name))
+    loaded = load(name)
+    digest = store.sha256(path)
+    model = of_digest(digest)
+    return Source(loaded, digest, model.licence if model else None)
+
+
+def made(
+    origin: Source,
+    precision: Precision = "fp32",
+    opset: int = LOWEST_OPSET,
+    calibration: Iterable[NDArray[np.float32]] = (),
+) -> OnnxFile:
+    """Export a model.
+
+    Args:
+        origin: What to export.
+        precision: ``fp32``, ``fp16`` or ``int8``.
+        opset: Version of the standard operators, 18 to 23.
+        calibration: For int8: pictures such as the model is for, ``(H, W, 3)`` in [0, 1].
+
+    Raises:
+        InferenceError: The network cannot be exported so; the message says why.
+    """
+    if not LOWEST_OPSET <= opset <= HIGHEST_OPSET:
+        raise InferenceError(f"The opset must be from {LOWEST_OPSET} to {HIGHEST_OPSET}.")
+    loaded = origin.loaded
+    model, steps = unrolled(loaded.network, opset)
+    # A file need not tell where its maker keeps the weights.
+    name = re.split(r"[/\\]", loaded.name)[-1]
+    facts = Facts(
+        name,
+        __version__,
+        loaded.scale,
+        "fp32",
+        origin.sha256,
+        origin.licence,
+        loaded.layout,
+        loaded.estimate,
+        steps,
+    )
+    return converted(OnnxFile(model, facts, name), precision, calibration)
+
+
+def converted(
+    file: OnnxFile, precision: Precision, calibration: Iterable[NDArray[np.float32]] = ()
+) -> OnnxFile:
+    """A file in single precision in another one; arguments as of `made`."""
+    model, facts = file.model, replace(file.facts, precision=precision)
+    if precision == "fp16":
+        model = halved(model, facts.steps)
+    elif precision == "int8":
+        model = quantised(model, facts.steps, calibration)
+    elif precision != "fp32":
+        raise InferenceError(f"ONNX files are made in fp32, fp16 and int8, not in {precision}.")
+    model.producer_name, model.producer_version = PRODUCER, __version__
+    helper.set_model_props(model, facts.properties())
+    onnx.checker.check_model(model, full_check=True)
+    return OnnxFile(model, facts, file.name)
+
+
+def write(file: OnnxFile, path: Path) -> None:
+    """Write a file, which appears whole or not at all and replaces one that is there."""
+    with replacing(path) as stream:
+        stream.write(file.model.SerializeToString(deterministic=True))

@@ -1,0 +1,1 @@
+"""Bridges to other programs, each working only where that program is installed."""

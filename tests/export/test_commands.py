@@ -1,0 +1,232 @@
+"""`export-onnx`, and the other commands with what it writes; also where torch is not installed."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import json
+import os
+import re
+import subprocess
+import sys
+import tomllib
+import venv
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from PIL import Image
+
+from sr_cli.degradation.layout import TWO_STAGE
+from sr_cli.export import cache
+from sr_cli.inference.errors import InferenceError
+from sr_cli.inference.opening import open_model
+from tests.conftest import Outcome, scene
+
+ROOT = Path(__file__).parents[2]
+DOCS = (ROOT / "docs" / "onnx.md").read_text(encoding="utf-8")
+Program = Callable[..., Outcome]
+
+WITHOUT_TORCH = """
+import sys
+class Blocked:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in ("torch", "onnxscript", "safetensors", "scipy"):
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+sys.meta_path.insert(0, Blocked())
+from sr_cli.cli.main import main
+main()
+"""
+
+
+@pytest.fixture(scope="module")
+def exported(tiny_weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The small model as the command writes it."""
+    out = tmp_path_factory.mktemp("exported") / "tiny.onnx"
+    command = [sys.executable, "-m", "sr_cli.cli.main", "export-onnx", "--model", tiny_weights]
+    done = subprocess.run([*command, "-o", out], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    assert re.search(r"Largest difference from torch: \d\.\de-0[5-9]", done.stdout)
+    return out
+
+
+@pytest.fixture(scope="module")
+def picture(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("picture") / "photo.png"
+    Image.fromarray(scene(50, 70)).save(path)
+    return path
+
+
+def test_the_command_writes_what_it_promises(exported: Path, tiny_weights: Path) -> None:
+    model = onnx.load(exported)
+    onnx.checker.check_model(model, full_check=True)
+    facts = {one.key: one.value for one in model.metadata_props}
+    assert [one.name for one in model.graph.input] == ["lr"]
+    assert [one.name for one in model.graph.output] == ["sr", "degradation"]
+    assert (facts["model"], facts["scale"], facts["precision"]) == (tiny_weights.name, "4", "fp32")
+    assert facts["weights_sha256"] == hashlib.sha256(tiny_weights.read_bytes()).hexdigest()
+    numbers = json.loads(facts["degradation"])["numbers"]
+    assert [one["name"] for one in numbers] == [p.key for p in TWO_STAGE.parameters]
+
+
+def test_an_existing_file_and_wrong_names_are_refused(
+    exported: Path, tmp_path: Path, program: Program
+) -> None:
+    before = exported.read_bytes()
+    for out, words in (
+        (exported, "exists already; --overwrite replaces it"),
+        (tmp_path / "model.pt", "must end in .onnx"),
+        (tmp_path / "nowhere" / "model.onnx", "There is no folder"),
+    ):
+        outcome = program("export-onnx", "-o", out)
+        assert outcome.status == 1 and words in outcome.err
+    assert exported.read_bytes() == before
+    assert program("export-onnx", "-o", tmp_path / "x.onnx", "--calibration", tmp_path).status == 2
+
+
+def test_the_file_gives_the_weights_picture(
+    exported: Path, tiny_weights: Path, picture: Path, tmp_path: Path, program: Program
+) -> None:
+    reports = []
+    for model in (tiny_weights, exported):
+        out = tmp_path / f"{model.stem}{model.suffix}.png"
+        arguments = ("--precision", "fp32", "--tile", "32", "--json")
+        outcome = program("upscale", picture, "--model", model, "-o", out, *arguments)
+        assert outcome.status == 0, outcome.err
+        reports.append((json.loads(outcome.out), np.asarray(Image.open(out)).astype(int)))
+    (by_torch, right), (by_onnx, result) = reports
+    assert np.abs(right - result).max() <= 1  # on the edge between two levels
+    assert by_onnx["backend"] == "onnx" and by_torch["backend"] == "torch"
+    vectors = [one["degradation"]["vector"] for one in (by_torch, by_onnx)]
+    assert np.allclose(*vectors, atol=1e-5)
+
+
+@pytest.mark.parametrize("command", ["upscale", "estimate-degradation"])
+def test_torch_is_not_needed(command: str, exported: Path, picture: Path, tmp_path: Path) -> None:
+    arguments = [command, picture, "--model", exported, "--json"]
+    if command == "upscale":
+        arguments += ["-o", tmp_path / "large.png"]
+    run = [sys.executable, "-c", WITHOUT_TORCH, *map(str, arguments)]
+    done = subprocess.run(run, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    assert len(json.loads(done.stdout)["degradation"]["vector"]) == 42
+
+
+def test_without_torch_other_models_say_what_to_do(picture: Path, tmp_path: Path) -> None:
+    run = [sys.executable, "-c", WITHOUT_TORCH, "upscale", str(picture)]
+    environment = os.environ | {"HF_HOME": str(tmp_path)}
+    done = subprocess.run(run, capture_output=True, text=True, check=False, env=environment)
+    assert done.returncode == 1
+    assert "needs torch" in done.stderr and len(done.stderr.splitlines()) == 1
+
+
+def test_any_model_is_exported_once(
+    tiny_weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HOME", str(tmp_path))
+    rgb = scene(30, 40).astype(np.float32) / 255
+    first = open_model(str(tiny_weights), backend="onnx").engine.upscale(rgb)
+    (kept,) = (tmp_path / "sr-cli").iterdir()
+    with monkeypatch.context() as patch:
+        patch.setattr(cache, "_made", None)  # not called again
+        again = open_model(str(tiny_weights), backend="onnx")
+        assert np.array_equal(again.engine.upscale(rgb).rgb, first.rgb)
+    # A damaged copy is made anew.
+    kept.write_bytes(kept.read_bytes()[:1000])
+    called: list[str] = []
+    monkeypatch.setattr(cache, "_made", lambda name, precision: called.append(name))
+    cache.exported(str(tiny_weights), "fp32")
+    assert called == [str(tiny_weights)]
+
+
+def test_what_onnx_runtime_cannot_do_is_said(tiny_weights: Path) -> None:
+    for precision, words in (("bf16", "needs --backend torch"), ("fp16", "slow on CPUs")):
+        with pytest.raises(InferenceError, match=words):
+            open_model(str(tiny_weights), "cpu", precision, "onnx")  # type: ignore[arg-type]
+
+
+def script() -> str:
+    """The user's script of the docs."""
+    (found,) = re.findall(r"```python\n(.*?)```", DOCS, re.DOTALL)
+    return str(found)
+
+
+def test_the_docs_script_is_short_and_needs_three_packages() -> None:
+    assert len(script().splitlines()) == 10
+    imported: set[str] = set()
+    for node in ast.walk(ast.parse(script())):
+        if isinstance(node, ast.Import):
+            imported |= {one.name for one in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            imported.add(str(node.module))
+    assert imported == {"json", "sys", "numpy", "onnxruntime", "PIL"}
+
+
+def test_the_docs_script_does_the_same(
+    exported: Path, picture: Path, tmp_path: Path, program: Program
+) -> None:
+    (tmp_path / "enlarge.py").write_text(script(), encoding="utf-8")
+    command = [sys.executable, "enlarge.py", exported, picture, "by-script.png"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert done.returncode == 0 and done.stderr == "", done.stderr
+    out = tmp_path / "by-command.png"
+    outcome = program("upscale", picture, "--model", exported, "-o", out, "--json")
+    pictures = [np.asarray(Image.open(p)) for p in (tmp_path / "by-script.png", out)]
+    assert np.abs(pictures[0].astype(int) - pictures[1]).max() <= 1
+    vector = json.loads(outcome.out)["degradation"]["vector"]
+    told = dict(line.split(": ") for line in done.stdout.splitlines())
+    assert list(told) == [p.key for p in TWO_STAGE.parameters]
+    for p in TWO_STAGE.parameters:
+        value, unit = told[p.key].split()
+        assert unit == p.unit
+        assert float(value) == pytest.approx(p.low + vector[p.index] * (p.high - p.low), abs=2e-3)
+
+
+def test_the_docs_and_the_extra_name_the_same_packages() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    lines = project["optional-dependencies"]["onnx"]
+    extra = {re.split(r"[^\w-]", one)[0] for one in lines}
+    assert extra - {"onnxruntime-gpu"} == set(_packages())
+
+
+def _packages() -> list[str]:
+    (line,) = re.findall(r"^pip install (?!--no-deps)(.*)$", DOCS, re.MULTILINE)
+    return str(line).split()
+
+
+@pytest.mark.skipif("SR_CLI_FULL_TESTS" not in os.environ, reason="installs packages")
+def test_a_clean_environment_without_torch(exported: Path, picture: Path, tmp_path: Path) -> None:
+    build = [sys.executable, "-m", "pip", "wheel", ROOT, "--no-deps", "--no-build-isolation"]
+    subprocess.run([*build, "--quiet", "-w", tmp_path], check=True)
+    wheel = next(tmp_path.glob("sr_cli-*.whl"))
+    venv.create(tmp_path / "clean", with_pip=True)
+    python = tmp_path / "clean" / ("Scripts" if os.name == "nt" else "bin") / "python"
+    install = [python, "-m", "pip", "install", "--quiet"]
+    subprocess.run([*install, "--no-deps", wheel], check=True, cwd=tmp_path)
+    subprocess.run([*install, *_packages()], check=True, cwd=tmp_path)
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+
+    def run(*arguments: object) -> str:
+        done = subprocess.run(
+            [python.with_name("sr-cli"), *map(str, arguments)],
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd=tmp_path,
+            env=environment,
+        )
+        assert done.returncode == 0, done.stderr
+        assert done.stderr == ""
+        return done.stdout
+
+    missing = subprocess.run([python, "-c", "import torch"], capture_output=True, check=False)
+    assert missing.returncode != 0
+    report = json.loads(run("upscale", picture, "--model", exported, "-o", "large.png", "--json"))
+    assert (report["width"], report["height"], report["backend"]) == (280, 200, "onnx")
+    assert "Stage" in run("estimate-degradation", picture, "--model", exported)
+    (tmp_path / "enlarge.py").write_text(script(), encoding="utf-8")
+    subprocess.run([python, "enlarge.py", exported, picture, "x.png"], check=True, cwd=tmp_path)

@@ -1,0 +1,138 @@
+"""What a file says of itself, and files that are not what they should be."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import onnx
+import pytest
+from onnx import ModelProto, TensorProto, helper
+
+from sr_cli.degradation.layout import TWO_STAGE
+from sr_cli.export import making
+from sr_cli.inference.errors import InferenceError
+from sr_cli.inference.onnx_file import OnnxFile, read
+from tests.conftest import Outcome
+from tests.export.conftest import SKILL, source
+
+
+def test_a_file_tells_everything(file: OnnxFile, path: Path) -> None:
+    facts = read(path).facts
+    assert facts == file.facts
+    assert (facts.model, facts.scale, facts.precision) == ("made-here", 4, "fp32")
+    assert (facts.weights_sha256, facts.licence) == ("5" * 64, "Apache-2.0")
+    assert facts.layout is not None
+    assert facts.layout.decode([0.3] * 42) == TWO_STAGE.decode([0.3] * 42)
+    assert facts.layout.applicable([1.0] * 42) == TWO_STAGE.applicable([1.0] * 42)
+    assert facts.estimate == SKILL
+    assert facts.steps[-1].output == "sr"
+
+
+def foreign(model: ModelProto) -> None:
+    model.producer_name = "somebody else"
+
+
+def newer(model: ModelProto) -> None:
+    helper.set_model_props(model, {p.key: p.value for p in model.metadata_props} | {"format": "2"})
+
+
+def without_metadata(model: ModelProto) -> None:
+    del model.metadata_props[:]
+
+
+def nonsense(model: ModelProto) -> None:
+    properties = {p.key: p.value for p in model.metadata_props}
+    helper.set_model_props(model, properties | {"stages": "{]"})
+
+
+def old_opset(model: ModelProto) -> None:
+    model.opset_import[0].version = 11
+
+
+def future_opset(model: ModelProto) -> None:
+    model.opset_import[0].version = 99
+
+
+def future_ir(model: ModelProto) -> None:
+    model.ir_version = 99
+
+
+def outside_weights(model: ModelProto) -> None:
+    model.graph.initializer[0].data_location = TensorProto.EXTERNAL
+
+
+def broken_graph(model: ModelProto) -> None:
+    del model.graph.node[3:]
+
+
+SPOILT: dict[str, tuple[Callable[[ModelProto], None], str]] = {
+    "foreign": (foreign, "not an ONNX file of this program"),
+    "newer": (newer, "made by a newer sr-cli"),
+    "without metadata": (without_metadata, "is damaged"),
+    "nonsense": (nonsense, "is damaged"),
+    "old opset": (old_opset, "is of opset 11"),
+    "future opset": (future_opset, "cannot run"),
+    "future ir": (future_ir, "cannot run"),
+    "outside weights": (outside_weights, "keeps weights in other files"),
+    "broken graph": (broken_graph, "is damaged"),
+}
+
+
+@pytest.mark.parametrize("name", SPOILT)
+def test_a_spoilt_file_gives_one_sentence(
+    name: str, path: Path, tmp_path: Path, program: Callable[..., Outcome]
+) -> None:
+    spoil, words = SPOILT[name]
+    model = onnx.load(path)
+    spoil(model)
+    wrong = tmp_path / "wrong.onnx"
+    wrong.write_bytes(model.SerializeToString())
+    _complains(program, wrong, words)
+
+
+@pytest.mark.parametrize("share", [0, 0.01, 0.5, 0.999])
+def test_a_truncated_file_gives_one_sentence(
+    share: float, path: Path, tmp_path: Path, program: Callable[..., Outcome]
+) -> None:
+    content = path.read_bytes()
+    wrong = tmp_path / "wrong.onnx"
+    wrong.write_bytes(content[: int(share * len(content))])
+    _complains(program, wrong, "")
+
+
+def test_a_picture_called_onnx_gives_one_sentence(
+    tmp_path: Path, program: Callable[..., Outcome]
+) -> None:
+    wrong = tmp_path / "wrong.onnx"
+    wrong.write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 40)
+    _complains(program, wrong, "")
+
+
+def _complains(program: Callable[..., Outcome], wrong: Path, words: str) -> None:
+    picture = Path(__file__).parents[2] / "docs" / "images" / "kitten.png"
+    outcome = program("estimate-degradation", picture, "--model", wrong)
+    assert outcome.status == 1
+    assert outcome.out == ""
+    assert outcome.err.startswith("sr-cli: ") and words in outcome.err
+    assert len(outcome.err.strip().splitlines()) == 1
+    assert "internal error" not in outcome.err
+
+
+def test_a_missing_file_and_other_wishes_give_one_sentence(
+    path: Path, program: Callable[..., Outcome]
+) -> None:
+    for arguments, words in (
+        (("--model", "nowhere.onnx"), "There is no file nowhere.onnx"),
+        (("--model", path, "--precision", "int8"), "computes in fp32"),
+        (("--model", path, "--backend", "torch"), "torch does not run ONNX files"),
+        (("--model", path, "--device", "mps"), "not on 'mps'"),
+        (("--model", path, "--device", "cuda:77"), "not usable here"),
+    ):
+        outcome = program("upscale", "any.png", *arguments)
+        assert (outcome.status in (1, 2) and words in outcome.err) or "any.png" in outcome.err
+
+
+def test_an_opset_out_of_range_is_refused(network: object) -> None:
+    with pytest.raises(InferenceError, match="from 18 to 23"):
+        making.made(source(network), opset=7)  # type: ignore[arg-type]

@@ -1,0 +1,265 @@
+"""`sr-cli evaluate`: several models and data sets, studies, comparisons, and bad input."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+
+from sr_cli.cli.evaluation_tables import HEADINGS
+from sr_cli.metrics.evaluation import KEYS
+from sr_cli.metrics.published import compare, published
+from sr_cli.networks.dan import DAN
+from sr_cli.zoo import weights
+from sr_cli.zoo.manifest import manifest
+from tests.conftest import TINY, Outcome
+from tests.metrics.made import save
+
+Program = Callable[..., Outcome]
+SMALL_BLUR = {**TINY, "scale": 2, "degradation_size": 8}
+
+
+@pytest.fixture(scope="module")
+def small_blur(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small DAN of the blur-only kind, x2, with random weights."""
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("blur") / "small-blur.safetensors"
+    weights.write(path, DAN(**SMALL_BLUR).state_dict(), "DAN", SMALL_BLUR)
+    return path
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """Two small pictures."""
+    for number in range(2):
+        save(tmp_path / "pictures" / f"{number}.png", 96, 108, number)
+    return tmp_path / "pictures"
+
+
+def answers(outcome: Outcome) -> list[dict[str, Any]]:
+    assert outcome.status == 0, outcome.err
+    return [json.loads(line) for line in outcome.out.splitlines()]
+
+
+def sentence(outcome: Outcome, status: int = 1) -> str:
+    assert outcome.status == status, outcome.out + outcome.err
+    assert "Traceback" not in outcome.err and "internal error" not in outcome.err
+    if status == 1:
+        assert len(outcome.err.strip().splitlines()) == 1
+    return outcome.err
+
+
+def test_bicubic_alone_takes_every_scale_of_the_protocol(program: Program, data: Path) -> None:
+    found = answers(
+        program("evaluate", "-m", "bicubic", "--protocol", "gaussian8", "--data", data, "--json")
+    )
+    assert [(a["scale"], a["border"], a["cases"]) for a in found] == [
+        *((2, 2, 16), (3, 3, 16), (4, 4, 16)),
+    ]
+    assert len(found[0]["conditions"]) == 8
+    quality = [a["methods"]["bicubic"]["psnr_y"] for a in found]
+    assert quality == sorted(quality, reverse=True)
+    one = program(
+        *("evaluate", "-m", "bicubic", "--protocol", "gaussian8", "--data", data),
+        *("--scale", 3, "--json"),
+    )
+    assert answers(one)[0]["methods"] == found[1]["methods"]
+
+
+def test_models_of_different_scales_and_two_data_sets_in_one_go(
+    program: Program, data: Path, small_blur: Path, tmp_path: Path
+) -> None:
+    torch.manual_seed(0)
+    options = {**SMALL_BLUR, "scale": 4}
+    large = tmp_path / "large-blur.safetensors"
+    weights.write(large, DAN(**options).state_dict(), "DAN", options)
+    shutil.copytree(data, tmp_path / "others")
+    rows = tmp_path / "rows.csv"
+    found = answers(
+        program(
+            *("evaluate", "-m", small_blur, "-m", large, "--protocol", "aniso", "--data", data),
+            *("--data", tmp_path / "others", "--per-image", rows, "--json"),
+            *("--save-images", tmp_path / "saved"),
+        )
+    )
+    assert [(a["data"], a["scale"]) for a in found] == [
+        *(("pictures", 2), ("pictures", 4), ("others", 2), ("others", 4)),
+    ]
+    assert set(found[0]["methods"]) == {"bicubic", str(small_blur)}
+    assert set(found[1]["methods"]) == {"bicubic", str(large)}
+    assert {"kernel_mse", "lr_psnr"} <= found[0]["methods"][str(small_blur)].keys()
+    assert found[0]["skill"][str(small_blur)]["stage1.sigma_x"]["count"] == 2
+    with rows.open(newline="") as file:
+        read = list(csv.DictReader(file))
+    assert len(read) == 2 * 2 * 2 * 2
+    assert {row["data"] for row in read} == {"pictures", "others"}
+    saved = tmp_path / "saved" / "others" / "x4" / "large-blur" / "1.png"
+    assert Image.open(saved).size == (108, 96)
+
+
+def test_figures_repeat_to_the_last_digit(program: Program, data: Path, tiny_weights: Path) -> None:
+    run = ("evaluate", "-m", tiny_weights, "--data", data, "--niqe", "--rgb", "--json")
+    first, again = answers(program(*run)), answers(program(*run))
+    assert first == again
+    assert {"psnr_rgb", "ssim_rgb", "niqe_own"} <= first[0]["methods"]["bicubic"].keys()
+
+
+def test_iterations_and_the_truth_are_methods_of_their_own(
+    program: Program, data: Path, tiny_weights: Path
+) -> None:
+    run = ("evaluate", "-m", tiny_weights, "--data", data, "--json")
+    plain = answers(program(*run))[0]["methods"]
+    study = answers(program(*run, "--iterations", "1..3", "--truth"))[0]["methods"]
+    name = str(tiny_weights)
+    assert list(study) == [
+        *("bicubic", f"{name} T=1", f"{name} T=2", f"{name} T=3", f"{name} truth given"),
+    ]
+    assert study[f"{name} T=3"] == plain[name]
+    assert study[f"{name} truth given"] != plain[name]
+
+
+@pytest.mark.parametrize("text", ["0..2", "4..1", "many", "1..", "-1"])
+def test_iterations_that_make_no_sense_are_misuse(
+    program: Program, data: Path, tiny_weights: Path, text: str
+) -> None:
+    run = program("evaluate", "-m", tiny_weights, "--data", data, f"--iterations={text}")
+    assert "1..4" in sentence(run, 2)
+
+
+def test_a_scale_that_the_protocol_has_not_is_misuse(program: Program, data: Path) -> None:
+    run = ("evaluate", "-m", "bicubic", "--data", data, "--protocol", "aniso", "--scale", 3)
+    assert "x2, x4" in sentence(program(*run), 2)
+
+
+def test_a_model_of_another_scale_is_one_sentence(
+    program: Program, data: Path, small_blur: Path
+) -> None:
+    assert "x2" in sentence(program("evaluate", "-m", small_blur, "--data", data))
+
+
+def test_the_truth_of_another_kind_is_one_sentence(
+    program: Program, data: Path, tiny_weights: Path
+) -> None:
+    run = ("evaluate", "-m", tiny_weights, "--data", data, "--truth", "--protocol")
+    assert "not of the kind" in sentence(program(*run, "aniso"))
+    assert "protocols" in sentence(program(*run, "gaussian8"))
+
+
+@pytest.mark.parametrize("option", [["--estimate-only"], ["--features", "nowhere"]])
+def test_what_cannot_be_measured_is_one_sentence(
+    program: Program, data: Path, option: list[str]
+) -> None:
+    sentence(program("evaluate", "-m", "bicubic", "--data", data, *option))
+
+
+def test_missing_folders_are_one_sentence(program: Program, data: Path, tmp_path: Path) -> None:
+    run = ("evaluate", "-m", "bicubic", "--protocol", "paired", "--scale", 4)
+    assert "no folder" in sentence(program(*run, "--data", tmp_path / "none"))
+    assert "no folder" in sentence(program(*run, "--data", data, "--lr", tmp_path / "none"))
+    assert "--lr" in sentence(program(*run, "--data", data))
+
+
+def test_a_bad_picture_is_named_and_the_others_are_measured(program: Program, data: Path) -> None:
+    save(data / "tiny.png", 12, 12)
+    (data / "broken.png").write_bytes(b"no picture")
+    outcome = program(
+        *("evaluate", "-m", "bicubic", "--data", data, "--protocol", "aniso", "--scale", 2),
+        "--json",
+    )
+    assert outcome.status == 1
+    lines = outcome.err.strip().splitlines()
+    assert len(lines) == 2 and "broken.png" in lines[0] and "tiny.png is 12x12" in lines[1]
+    answer = json.loads(outcome.out)
+    assert answer["cases"] == 2 and answer["failed"] == ["broken.png", "tiny.png"]
+
+
+def test_pairs_are_measured_at_the_scales_there_are(program: Program, tmp_path: Path) -> None:
+    for number in range(3):
+        save(tmp_path / "set" / "HR" / f"{number}.png", 96, 120, number)
+        save(tmp_path / "set" / "LR_bicubic" / "X4" / f"{number}x4.png", 24, 30, number)
+    run = ("evaluate", "-m", "bicubic", "--protocol", "paired", "--data", tmp_path / "set")
+    (answer,) = answers(program(*run, "--json"))
+    assert answer["scale"] == 4 and answer["cases"] == 3
+    assert "psnr_rgb" in answer["methods"]["bicubic"]
+    (tmp_path / "set" / "HR" / "2.png").unlink()
+    assert "every low-resolution picture" in sentence(program(*run))
+
+
+def test_two_folders_are_pairs_by_their_names(program: Program, tmp_path: Path) -> None:
+    hr, lr = tmp_path / "a", tmp_path / "b"
+    save(hr / "x.png", 60, 80)
+    save(lr / "x.png", 30, 40)
+    run = ("evaluate", "-m", "bicubic", "--protocol", "paired", "--data", hr, "--lr", lr)
+    (answer,) = answers(program(*run, "--scale", 2, "--json"))
+    assert answer["cases"] == 1
+    assert "80x60 at x2" not in program(*run, "--scale", 2).err
+    wrong = program(*run, "--scale", 4)
+    assert "which makes 160x120 at x4" in sentence(wrong)
+
+
+def test_every_condition_of_blur_and_noise_has_a_table(program: Program, data: Path) -> None:
+    outcome = program(
+        *("evaluate", "-m", "bicubic", "--protocol", "blur-noise", "--data", data, "--scale", 4)
+    )
+    assert outcome.out.count("blur-noise x4 on pictures") == 9
+    assert "[1.3, 15]" in outcome.out
+
+
+def test_the_papers_figures_stand_beside_ours_with_the_difference(
+    program: Program, data: Path
+) -> None:
+    data = data.rename(data.with_name("Set5"))
+    run = ("evaluate", "-m", "bicubic", "--protocol", "gaussian8", "--data", data, "--scale", 4)
+    shown = program(*run, "--compare")
+    assert "DANv2, Table 1" in shown.out and "24.57" in shown.out
+    assert "another downsampling" in shown.err
+    (answer,) = answers(program(*run, "--compare", "--json"))
+    first = answer["published"][0]
+    ours = answer["methods"]["bicubic"]["psnr_y"]
+    assert first["ours"] == ours and first["difference"] == pytest.approx(ours - 24.57)
+
+
+def test_other_pictures_are_compared_without_a_difference() -> None:
+    answer = {
+        "protocol": "real",
+        "scale": 4,
+        "data": "val",
+        "methods": {"dan-real-x4": {"psnr_y": 23.0, "ssim_y": 0.6}},
+    }
+    one = compare(answer)[0]
+    assert (one.data, one.paper, one.ours, one.difference) == ("DIV2K-Real", 25.47, 23.0, None)
+    assert compare({**answer, "protocol": "gaussian8"}) == []
+
+
+def test_conditions_are_compared_one_by_one() -> None:
+    means = {"dmsr-x4": {"psnr_y": 28.0, "ssim_y": 0.8}}
+    answer = {
+        "protocol": "blur-noise",
+        "scale": 4,
+        "data": "Set5",
+        "methods": means,
+        "conditions": {"[1.3, 15]": means},
+    }
+    found = {one.condition: one for one in compare(answer) if one.measure == "psnr_y"}
+    assert len(found) == 6
+    assert found["[1.3, 15]"].difference == pytest.approx(28.0 - 28.48)
+    assert found["[2.6, 15]"].ours is None
+
+
+def test_every_measure_has_a_heading() -> None:
+    assert tuple(HEADINGS) == KEYS
+
+
+def test_published_figures_are_of_models_in_the_manifest() -> None:
+    methods = {entry.model.split(" ")[0] for entry in published()} - {"bicubic"}
+    assert methods <= set(manifest())
+    for entry in published():
+        scale = manifest()[entry.model.split(" ")[0]].scale if entry.model != "bicubic" else 0
+        assert scale in (0, entry.scale) and entry.source

@@ -1,0 +1,62 @@
+"""Variants of a network are what their names say, by one engine or in one go."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from sr_cli.inference.torch_backend import torch_engine
+from sr_cli.metrics.studies import TruthGiven, with_iterations
+from sr_cli.networks.dan import DAN
+from sr_cli.networks.stages import SR, run_whole
+from tests.conftest import TINY
+from tests.metrics.made import picture
+
+
+@pytest.fixture
+def network() -> DAN:
+    torch.manual_seed(0)
+    return DAN(**TINY).eval()
+
+
+def test_other_iterations_share_the_weights(network: DAN) -> None:
+    lr = picture(24, 32).unsqueeze(0)
+    one = with_iterations(network, 1)
+    assert network.iterations == TINY["iterations"]
+    alone = DAN(**{**TINY, "iterations": 1}).eval()
+    alone.load_state_dict(network.state_dict())
+    with torch.no_grad():
+        assert torch.equal(one(lr)[0], alone(lr)[0])
+        assert not torch.equal(one(lr)[0], network(lr)[0])
+    assert next(one.parameters()) is next(network.parameters())
+
+
+def test_what_does_not_alternate_has_no_iterations() -> None:
+    with pytest.raises(TypeError):
+        with_iterations(torch.nn.Conv2d(3, 3, 1), 2)  # type: ignore[arg-type]
+
+
+def test_the_restorer_sees_the_truth_and_nothing_else(network: DAN) -> None:
+    lr, truth = picture(24, 32).unsqueeze(0), torch.rand(42)
+    told = TruthGiven(network)
+    with torch.no_grad(), told.told(truth):
+        degradation = network.degradation_head(truth.view(1, -1, 1, 1))
+        lr_feature, _ = network.head(lr)
+        x = lr_feature
+        for _ in range(network.iterations):
+            x = x + network.restorer(lr_feature, x, degradation)
+        assert torch.equal(told(lr)[0], network.tail(x))
+        assert torch.allclose(run_whole(told.stages(), lr)[SR], told(lr)[0], atol=1e-5)
+
+
+def test_one_engine_follows_the_truth_of_each_picture(network: DAN) -> None:
+    told = TruthGiven(network)
+    engine = torch_engine(told)
+    rgb = picture(24, 32).permute(1, 2, 0).contiguous().numpy()
+    first, second = torch.rand(2, 42)
+    results = []
+    for truth in (first, second, first):
+        with told.told(truth):
+            results.append(engine.upscale(rgb, 16).rgb)
+    assert (results[0] == results[2]).all()
+    assert (results[0] != results[1]).any()

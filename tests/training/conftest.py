@@ -1,0 +1,104 @@
+"""A recipe of all kinds of phases that takes seconds, and trainers of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from sr_cli.metrics.perceptual import FEATURES_FILE, HEADS_FILE
+from training.corpus import read_corpus
+from training.losses.features import SQUEEZENET_COMPARED, squeezenet_layers
+from training.options import Options
+from training.recipe import Recipe, load_recipe
+from training.trainer import Trainer
+
+CPU = torch.device("cpu")
+SMALL = """
+name = "small"
+model = "small"
+decay_steps = 4
+[network]
+features = 8
+blocks = 2
+[start]
+high_pass_filters = 0.5
+high_pass_gain = 16.0
+[data]
+pool = 8
+reuse = 2
+[loss]
+vector = 0.1
+[optimiser]
+clip = 2.0
+[[phase]]
+steps = 5
+batch = 4
+lr_crop = 24
+learning_rate = 1e-3
+trains = "estimator"
+iterations = 1
+[[phase]]
+steps = 5
+batch = 4
+lr_crop = 24
+learning_rate = 1e-3
+iterations = 1
+warmup = 2
+accumulate = 2
+[[phase]]
+steps = 5
+batch = 2
+lr_crop = 32
+learning_rate = 1e-3
+iterations = 3
+[validation]
+every = 10
+crop = 128
+degradations = 2
+"""
+
+
+@pytest.fixture
+def small_file(tmp_path: Path) -> Path:
+    """The small recipe's file."""
+    path = tmp_path / "small.toml"
+    path.write_text(SMALL)
+    return path
+
+
+@pytest.fixture
+def small(small_file: Path) -> Recipe:
+    """Estimator alone, T = 1 in two parts a batch, T = 3, decay; 19 steps."""
+    return load_recipe(str(small_file))
+
+
+@pytest.fixture
+def trainer(small: Recipe, photographs: Path) -> Callable[..., Trainer]:
+    """Makes trainers in float32 on made pictures."""
+    corpus = read_corpus([photographs], 128)
+
+    def make(out: Path, recipe: Recipe = small, **options: object) -> Trainer:
+        how = Options(half=False, **options)  # type: ignore[arg-type]
+        return Trainer(recipe, corpus, corpus, out, CPU, how)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def features_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """SqueezeNet's features and LPIPS's heads with random weights."""
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("features")
+    channels = (64, 128, 256, 384, 384, 512, 512)
+    heads = {
+        f"lin{i}.model.1.weight": torch.rand(1, channels[i], 1, 1)
+        for i in range(len(SQUEEZENET_COMPARED))
+    }
+    layers = squeezenet_layers().state_dict()
+    save_file({f"features.{k}": v for k, v in layers.items()}, folder / FEATURES_FILE)
+    save_file(heads, folder / HEADS_FILE)
+    return folder

@@ -1,0 +1,164 @@
+"""Pictures become crops, crops become pairs, and pairs are mixed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from tests.conftest import Outcome, scene
+from training.corpus import Corpus, CorpusError, read_corpus
+from training.crops import Cropper
+from training.degradations import (
+    GaussianDegrader,
+    degrader,
+    part,
+    principal_components,
+)
+from training.pool import Pairs, Pool
+from training.recipe import load_recipe
+
+
+def test_unusable_pictures_are_counted_and_empty_folders_refused(tmp_path: Path) -> None:
+    (tmp_path / "deep" / "deeper").mkdir(parents=True)
+    Image.fromarray(scene(100, 120)).save(tmp_path / "deep" / "deeper" / "good.png")
+    Image.fromarray(scene(50, 100)).save(tmp_path / "small.png")
+    (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8\xff nothing")
+    whole = (tmp_path / "deep" / "deeper" / "good.png").read_bytes()
+    (tmp_path / "cut.png").write_bytes(whole[: len(whole) // 2])
+    corpus = read_corpus([tmp_path], 64)
+    assert (corpus.names, corpus.unreadable, corpus.too_small) == (("good.png",), 2, 1)
+    assert np.array_equal(corpus.pictures[0], scene(100, 120))
+    with pytest.raises(CorpusError, match="1 unreadable, 3 smaller than 256"):
+        read_corpus([tmp_path], 256)
+    with pytest.raises(CorpusError, match="not a folder"):
+        read_corpus([tmp_path / "missing"], 64)
+
+
+def test_the_program_says_what_is_wrong_with_a_folder(
+    program: Callable[..., Outcome], tmp_path: Path
+) -> None:
+    empty = program("train", "dan-blur-x4", "--data", tmp_path)
+    assert empty.status == 1 and "No usable picture" in empty.err
+    Image.fromarray(scene(100, 120)).save(tmp_path / "small.png")
+    small = program("train", "dan-blur-x4", "--data", tmp_path)
+    assert small.status == 1 and "1 smaller than 192 pixels" in small.err
+    nothing = program("train", "dan-blur-x4")
+    assert nothing.status == 1 and "--data DIR" in nothing.err
+
+
+def test_a_corpus_larger_than_memory_is_mapped_and_the_same(photographs: Path) -> None:
+    inside, outside = read_corpus([photographs], 64), read_corpus([photographs], 64, memory=1e-4)
+    assert outside.mapped and not inside.mapped
+    assert torch.equal(inside.pixels, outside.pixels)
+    crops = [
+        (c := Cropper(corpus, torch.Generator().manual_seed(0))).cut(c.draw(4, 32), 32)
+        for corpus in (inside, outside)
+    ]
+    assert torch.equal(*crops)
+
+
+def test_no_room_for_the_mapped_file_is_explained(
+    photographs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("tempfile.TemporaryFile", full)
+    with pytest.raises(CorpusError, match="Point TMPDIR to a larger disk"):
+        read_corpus([photographs], 64, memory=0)
+
+
+def test_crops_come_from_all_pictures_in_all_eight_positions() -> None:
+    marks = torch.zeros(40, 40, 3, dtype=torch.uint8)
+    marks[:20, :30] = 255  # no symmetry at all
+    marks[:10, :10] = 80
+    corpus = Corpus(marks.view(-1, 3), ((40, 40),), (0,), ("marks",), 0, 0)
+    cropper = Cropper(corpus, torch.Generator().manual_seed(0))
+    crops = cropper.cut(cropper.draw(200, 40), 40)
+    assert crops.shape == (200, 3, 40, 40) and crops.dtype == torch.uint8
+    found = {crop.numpy().tobytes() for crop in crops}
+    upright = marks.permute(2, 0, 1)
+    eight = {
+        turned.contiguous().numpy().tobytes()
+        for k in range(4)
+        for turned in (torch.rot90(upright, k, (1, 2)), torch.rot90(upright, k, (1, 2)).flip(2))
+    }
+    assert found == eight
+
+
+def test_every_pixel_is_as_likely_as_any_other() -> None:
+    flat = torch.zeros(300, 3, dtype=torch.uint8)
+    flat[:200] = 1
+    corpus = Corpus(flat, ((10, 20), (10, 10)), (0, 200), ("large", "small"), 0, 0)
+    cropper = Cropper(corpus, torch.Generator().manual_seed(0))
+    crops = cropper.cut(cropper.draw(2000, 5), 5)
+    assert all(len(crop.unique()) == 1 for crop in crops)  # no crop reaches over two pictures
+    assert float(crops.float().mean()) == pytest.approx(2 / 3, abs=0.04)
+
+
+def test_the_pool_gives_every_pair_out_with_its_own_truth() -> None:
+    made = 0
+
+    def make() -> Pairs:
+        nonlocal made
+        numbers = torch.arange(made, made + 4)
+        made += 4
+        flat = numbers.view(-1, 1, 1, 1).byte()
+        return Pairs(flat.expand(4, 3, 2, 2), flat.expand(4, 3, 8, 8), numbers.float()[:, None])
+
+    pool = Pool(make, 16, 4, reuse=2, generator=torch.Generator().manual_seed(0))
+    for _ in range(20):
+        pairs = pool.next()
+        assert torch.equal(pairs.lr[:, 0, 0, 0].float(), pairs.truth[:, 0])
+        assert torch.equal(pairs.hr[:, 0, 0, 0].float(), pairs.truth[:, 0])
+        assert len(set(pairs.truth[:, 0].tolist())) == 4
+    assert made == 16 + 4 * 9  # filled once, then a new batch every second time
+
+
+@pytest.mark.parametrize(
+    "name", ["dan-real-x4", "dan-blur-x2", "danv1-iso-x3", "danv2-aniso-x4", "dmsr-x4"]
+)
+def test_part_of_a_batch_is_degraded_like_the_whole(name: str) -> None:
+    model = degrader(load_recipe(name, ["data.noise=[0.0, 0.0]"]))
+    generator = torch.Generator().manual_seed(0)
+    drawn = model.sample(4, generator)
+    hr = torch.rand(4, 3, 96, 96)
+    if name != "dan-real-x4":  # which always adds noise
+        whole, some = model.apply(hr, drawn), model.apply(hr[1:3], part(drawn, slice(1, 3)))
+        assert torch.allclose(whole[1:3], some, atol=1 / 254)
+        assert torch.allclose(model.kernels(drawn).sum(1), torch.ones(4), atol=1e-5)
+    if model.layout is not None:
+        wanted = model.vector(drawn)[1:3]
+        assert torch.equal(model.vector(part(drawn, slice(1, 3))), wanted)
+
+
+def test_noise_is_as_strong_as_drawn() -> None:
+    model = GaussianDegrader(2, 15, (0.2, 0.2), (40.0, 40.0), isotropic=True)
+    generator = torch.Generator().manual_seed(0)
+    drawn = model.sample(2, generator)
+    lr = model.apply(torch.full((2, 3, 128, 128), 0.5), drawn, generator)
+    assert 255 * float(lr.std()) == pytest.approx(40, rel=0.02)
+
+
+def test_isotropic_kernels_are_round_and_anisotropic_ones_are_not() -> None:
+    generator = torch.Generator().manual_seed(0)
+    for isotropic in (True, False):
+        model = GaussianDegrader(4, 21, (0.6, 5.0), isotropic=isotropic)
+        kernels = model.kernels(model.sample(8, generator)).view(8, 21, 21)
+        turned = kernels.transpose(1, 2).flip(1)
+        assert torch.allclose(kernels, turned, atol=1e-6) == isotropic
+
+
+def test_principal_components_rebuild_the_kernels_they_come_from() -> None:
+    model = GaussianDegrader(4, 11, (0.2, 4.0), isotropic=True)
+    encoder = principal_components(model, 10, draws=2000)
+    assert torch.allclose(encoder.T @ encoder, torch.eye(10), atol=1e-5)
+    kernels = model.kernels(model.sample(50, torch.Generator().manual_seed(5)))
+    centred = kernels - kernels.mean(0)
+    left = centred - centred @ encoder @ encoder.T
+    assert left.square().sum() < 1e-4 * centred.square().sum()

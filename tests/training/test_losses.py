@@ -1,0 +1,191 @@
+"""Every loss falls on one batch, and the fixed networks in them measure what they should."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from sr_cli.metrics.perceptual import PerceptualDistance
+from sr_cli.networks.unet_discriminator import UNetDiscriminator
+from tests.conftest import scene
+from training.corpus import Corpus
+from training.crops import Cropper
+from training.degradations import degrader
+from training.feeder import Feeder
+from training.initial import build_network
+from training.learner import Learner
+from training.losses import Objectives
+from training.losses.adversary import Adversary
+from training.losses.features import VGG19, FeaturesError, load_features
+from training.processes import Processes
+from training.recipe import RecipeError, load_recipe
+from training.schema import Loss
+
+CPU = torch.device("cpu")
+NARROW = {
+    "DAN": ["network.features=16", "network.blocks=2", "phase.0.iterations=2"],
+    "EDSR": ["network.features=16", "network.blocks=2"],
+    "DANv1": ["network.features=32", "network.blocks=2", "network.estimator_blocks=1"],
+    "DANv2": ["network.features=16", "network.groups=1", "network.group_blocks=2"],
+    "DSSR": ["network.features=16", "network.blocks=1", "network.refine_blocks=1"],
+    "DMSR": ["network.features=16", "network.groups=1", "network.blocks=1"],
+}
+
+
+def one_picture() -> Corpus:
+    pixels = torch.from_numpy(scene(96, 96)).view(-1, 3)
+    return Corpus(pixels, ((96, 96),), (0,), ("scene",), 0, 0)
+
+
+def overfit(name: str, changes: list[str], steps: int) -> list[dict[str, Tensor]]:
+    """The terms at every step of learning one batch by heart."""
+    family = load_recipe(name).network.family
+    recipe = load_recipe(
+        name, [*NARROW[family], "data.pool=0", "phase.0.batch=2", "phase.0.lr_crop=24", *changes]
+    )
+    processes = Processes(CPU)
+    model = degrader(recipe)
+    network = build_network(recipe, model)
+    learner = Learner(
+        network, recipe, Objectives(recipe, network, model, CPU), processes, half=False
+    )
+    learner.begin(recipe.phase[0])
+    feeder = Feeder(one_picture(), model, recipe.data, 0, processes)
+    feeder.begin(recipe.phase[0], learner.objective.truth)
+    pairs = feeder.next()
+    return [learner.step(pairs, 2e-3) for _ in range(steps)]
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "expected"),
+    [
+        ("dan-real-x4", ["loss.standardised=true"], {"l1", "vector"}),
+        ("dan-blur-x4", [], {"l1", "vector"}),
+        ("edsr-blur-x4", [], {"l1"}),
+        ("danv1-iso-x4", ["network.kernel_size=11", "data.kernel=11"], {"l1", "vector"}),
+        ("danv2-aniso-x2", [], {"l1", "vector"}),
+        ("dssr-iso-x2", [], {"l1", "detail"}),
+        ("dmsr-x2", [], {"l1", "reconstruction", "consistency"}),
+    ],
+)
+def test_every_term_falls_on_one_batch(name: str, changes: list[str], expected: set[str]) -> None:
+    history = overfit(name, changes, 40)
+    assert history[0].keys() == expected | {"loss"}
+    for term in expected | {"loss"}:
+        first, last = history[0][term], history[-1][term]
+        assert last < 0.6 * first, f"{term}: {first:.4f} to {last:.4f}"
+
+
+def test_the_perceptual_term_falls_on_one_batch(features_folder: Path) -> None:
+    changes = ["loss.features=squeezenet", f"loss.features_folder={features_folder}", "loss.gan=0"]
+    history = overfit("dan-real-gan-x4", changes, 30)
+    assert history[-1]["perceptual"] < 0.9 * history[0]["perceptual"]
+
+
+def test_the_adversary_learns_to_tell_and_a_picture_learns_to_fool_it() -> None:
+    torch.manual_seed(0)
+    adversary = Adversary(UNetDiscriminator(8), 0.1, 1e-3, (0.9, 0.999))
+    hr = torch.from_numpy(scene(32, 32)).permute(2, 0, 1).float().unsqueeze(0) / 255
+    sr = F.avg_pool2d(hr, 9, 1, 4).requires_grad_()
+    history = [
+        adversary.learn([(sr.detach(), hr)], 1e-3, lambda _: None, 1)["discriminator"]
+        for _ in range(60)
+    ]
+    assert history[-1] < 0.7 * history[0]
+    optimiser = torch.optim.Adam([sr], 1e-2)
+    before = adversary.opinion(sr)
+    for _ in range(30):
+        optimiser.zero_grad()
+        adversary.opinion(sr).backward()
+        optimiser.step()
+    assert adversary.opinion(sr) < 0.7 * before
+    assert all(p.grad is None or not p.requires_grad for p in adversary.discriminator.parameters())
+
+
+def test_a_gan_recipe_trains_both_networks(features_folder: Path) -> None:
+    narrow = ["loss.perceptual=0", "loss.discriminator_features=8"]
+    history = overfit("dan-real-gan-x4", narrow, 30)
+    assert history[0].keys() == {"loss", "l1", "vector", "gan", "discriminator"}
+    assert history[-1]["l1"] < 0.6 * history[0]["l1"]
+    # Twice the entropy of a coin: nobody can tell at first.
+    assert history[0]["discriminator"] == pytest.approx(1.386, abs=0.05)
+
+
+def test_the_squeezenet_loss_is_what_evaluate_measures(features_folder: Path) -> None:
+    loss = load_features(Loss(features="squeezenet", features_folder=str(features_folder)))
+    sr, hr = torch.rand(2, 3, 64, 64), torch.rand(2, 3, 64, 64)
+    measured = PerceptualDistance(features_folder)(sr, hr).mean()
+    assert loss.distance(sr, hr) == pytest.approx(float(measured), rel=1e-4)
+    assert loss.distance(hr, hr) == 0
+
+
+def test_vgg19_takes_torchvisions_keys_and_gradients_reach_the_picture_only() -> None:
+    widths = iter([64, 64, 128, 128, *[256] * 4, *[512] * 8])
+    state, channels = {}, 3
+    for number in (0, 2, 5, 7, 10, 12, 14, 16, 19, 21, 23, 25, 28, 30, 32, 34):
+        width = next(widths)
+        state[f"features.{number}.weight"] = torch.randn(width, channels, 3, 3) * 0.02
+        state[f"features.{number}.bias"] = torch.zeros(width)
+        channels = width
+    vgg = VGG19({**state, "classifier.0.weight": torch.zeros(1)})
+    sr, hr = torch.rand(1, 3, 32, 32, requires_grad=True), torch.rand(1, 3, 32, 32)
+    vgg.distance(sr, hr).backward()
+    assert sr.grad is not None and sr.grad.abs().sum() > 0
+    assert all(p.grad is None for p in vgg.parameters())
+    # By hand: the first compared feature, before its ReLU.
+    mean = torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1)
+    deviation = torch.tensor([0.229, 0.224, 0.225]).view(1, 3, 1, 1)
+
+    def conv1_2(x: Tensor) -> Tensor:
+        x = F.conv2d((x - mean) / deviation, state["features.0.weight"], padding=1)
+        return F.conv2d(F.relu(x), state["features.2.weight"], padding=1)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("training.losses.features.VGG19_WEIGHTS", {2: 0.1})
+        found = vgg.distance(sr, hr)
+    by_hand = 0.1 * (conv1_2(sr.detach()) - conv1_2(hr)).abs().mean()
+    assert torch.allclose(found, by_hand, rtol=1e-4)
+    del state["features.34.bias"]
+    with pytest.raises(FeaturesError, match=r"features\.34\.bias is missing"):
+        VGG19(state)
+
+
+def test_missing_features_are_explained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "torchvision", None)
+    with pytest.raises(FeaturesError, match="Install torchvision"):
+        load_features(Loss())
+    with pytest.raises(FeaturesError, match="needs the folder"):
+        load_features(Loss(features="squeezenet"))
+    with pytest.raises(FeaturesError, match="which is not there"):
+        load_features(Loss(features="squeezenet", features_folder=str(tmp_path)))
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "message"),
+    [
+        ("dan-blur-x4", ["network.degradation_size=42"], "does not describe the degradation"),
+        ("danv2-iso-x4", ["data.kernel=11"], "estimates a kernel of 21x21"),
+        ("danv1-iso-x4", ["loss.standardised=true"], "only the vectors of a DAN"),
+        ("edsr-blur-x4", ["loss.detail=1.0"], "'loss.detail' is for DSSR, not EDSR"),
+    ],
+)
+def test_losses_that_do_not_fit_are_refused(name: str, changes: list[str], message: str) -> None:
+    recipe = load_recipe(name, changes)
+    network = build_network(recipe)
+    with pytest.raises(RecipeError, match=message):
+        Objectives(recipe, network, degrader(recipe), CPU)
+
+
+def test_crops_of_one_picture_are_found_in_it() -> None:
+    corpus = one_picture()
+    cropper = Cropper(corpus, torch.Generator().manual_seed(0))
+    windows = cropper.draw(4, 16)
+    windows.turn.zero_()
+    picture = torch.from_numpy(corpus.pictures[0])
+    for crop, start in zip(cropper.cut(windows, 16), windows.start.tolist(), strict=True):
+        top, left = divmod(start, 96)
+        assert torch.equal(crop, picture[top : top + 16, left : left + 16].permute(2, 0, 1))

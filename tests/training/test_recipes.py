@@ -1,0 +1,123 @@
+"""Recipes are read strictly, extend each other, and are shown whole."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from sr_cli.zoo.manifest import manifest
+from tests.conftest import Outcome
+from training.degradations import degrader
+from training.initial import build_network
+from training.recipe import RecipeError, load_recipe, recipe_names, shown
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_bundled_recipes_are_valid(name: str) -> None:
+    recipe = load_recipe(name)
+    assert recipe.name == name and recipe.description
+    assert degrader(recipe).scale == recipe.network.scale
+    assert not recipe.start.after or recipe.start.after in recipe_names()
+
+
+def test_every_model_of_the_zoo_but_the_unpaired_has_a_published_recipe() -> None:
+    wanted = {
+        *("dan-real-x4", "dan-real-gan-x4", "dan-blur-x2", "dan-blur-x4"),
+        *(f"{f}-iso-x{s}" for f in ("danv1", "danv2", "dssr") for s in (2, 3, 4)),
+        *(f"{f}-aniso-x{s}" for f in ("danv1", "danv2", "dssr") for s in (2, 4)),
+        *(f"{f}-x{s}" for f in ("dmsr", "dmsr-nf") for s in (2, 3, 4)),
+        *("edsr-blur-x2", "edsr-blur-x4"),
+    }
+    assert wanted <= set(recipe_names())
+    assert all(load_recipe(name).model == name for name in wanted)
+    trained = {model.name for model in manifest().values() if not model.name.startswith("pdm")}
+    assert trained <= {load_recipe(name).model for name in recipe_names()}
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters"),
+    [("dan-real-x4", 1.954), ("danv1-iso-x4", 4.33), ("danv2-iso-x4", 4.71), ("dmsr-x2", 8.38)],
+)
+def test_published_recipes_build_the_published_networks(name: str, parameters: float) -> None:
+    network = build_network(load_recipe(name))
+    count = sum(p.numel() for p in network.parameters()) / 1e6
+    assert count == pytest.approx(parameters, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("optimiser.emma=0.9", "unknown key 'optimiser.emma'.*'optimiser.ema'"),
+        ("network.feature=8", "unknown key 'network.feature'.*'network.features'"),
+        ("network.block='unet'", "'network.block' must be 'edsr' or 'rrdb'"),
+        ("network.features='many'", "'network.features' must be a whole number"),
+        ("network.family='DNA'", "'network.family' must be one of DAN, "),
+        ("network=3", "'network' must be a table"),
+        ("seed='x'", "'seed' must be a whole number"),
+        ("data.preset='real'", "'data.preset' must be 'published' or 'physical'"),
+        ("data.sigma=[1.0]", "'data.sigma' must be a list of two numbers"),
+        ("data.kernel=20", "must be odd"),
+        ("phase.0.steps=true", "must be a whole number"),
+        ("phase.0.batch=0", "'phase.0.batch' must be positive"),
+        ("phase.0.accumulate=3", "must be a multiple of its 'accumulate'"),
+        ("phase.9.steps=1", "leads nowhere"),
+        ("phase", "not of the form key=value"),
+    ],
+)
+def test_mistakes_in_a_recipe_are_explained(change: str, message: str) -> None:
+    with pytest.raises(RecipeError, match=message):
+        load_recipe("dan-real-x4", [change])
+
+
+def test_what_a_network_cannot_do_is_refused() -> None:
+    with pytest.raises(RecipeError, match="EDSR has no iterations"):
+        load_recipe("edsr-blur-x4", ["phase.0.iterations=2"])
+    with pytest.raises(RecipeError, match="only DAN's Estimator"):
+        load_recipe("danv1-iso-x4", ["phase.0.trains='estimator'"])
+    with pytest.raises(RecipeError, match="scales 2 and 4 only"):
+        load_recipe("dan-blur-x4", ["network.scale=3"])
+    with pytest.raises(RecipeError, match="are for the family DAN"):
+        build_network(load_recipe("edsr-blur-x4", ["start.high_pass_filters=0.5"]))
+    with pytest.raises(RecipeError, match="scale must be 2, 3 or 4"):
+        build_network(load_recipe("dssr-iso-x4", ["network.scale=5"]))
+
+
+def test_an_unknown_recipe_is_answered_with_near_ones() -> None:
+    with pytest.raises(RecipeError, match="dan-real-x4"):
+        load_recipe("dan-reel-x4")
+
+
+def test_a_recipe_that_extends_another_says_only_what_differs(tmp_path: Path) -> None:
+    base, child = tmp_path / "base.toml", tmp_path / "child.toml"
+    base.write_text(shown(load_recipe("dan-blur-x4")))
+    child.write_text("extends = 'base.toml'\nname = 'mine'\n[network]\nfeatures = 8\n")
+    recipe = load_recipe(str(child))
+    assert (recipe.name, recipe.model) == ("mine", "dan-blur-x4")
+    assert (recipe.network.options["features"], recipe.network.options["blocks"]) == (8, 16)
+    assert recipe.phase == load_recipe("dan-blur-x4").phase
+    child.write_text("extends = 'dan-blur-x2'\nname = 'mine'\n")
+    assert load_recipe(str(child)).network == load_recipe("dan-blur-x2").network
+    child.write_text("extends = 'child.toml'\n")
+    with pytest.raises(RecipeError, match="in a circle"):
+        load_recipe(str(child))
+    child.write_text("extends = 3\n")
+    with pytest.raises(RecipeError, match="'extends' must be a text"):
+        load_recipe(str(child))
+
+
+@pytest.mark.parametrize("name", ["dan-real-x4-cpu", "dmsr-nf-x3", "danv2-aniso-x4"])
+def test_a_recipe_that_is_shown_can_be_read_again(name: str, tmp_path: Path) -> None:
+    path = tmp_path / "shown.toml"
+    path.write_text(shown(load_recipe(name)))
+    assert load_recipe(str(path)) == load_recipe(name)
+
+
+def test_the_program_lists_and_shows_recipes(program: Callable[..., Outcome]) -> None:
+    listed = program("train", "--list")
+    assert listed.status == 0 and len(listed.out.splitlines()) == len(recipe_names())
+    whole = program("train", "dan-blur-x2", "--show", "--set", "phase.0.batch=7")
+    assert whole.status == 0 and "batch = 7" in whole.out and 'family = "DAN"' in whole.out
+    wrong = program("train", "dan-blur-x2", "--show", "--set", "phase.0.batches=7")
+    assert wrong.status == 1 and "Did you mean 'phase.0.batch'?" in wrong.err

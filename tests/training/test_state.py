@@ -1,0 +1,199 @@
+"""States are whole or not there, small enough to be shared, and resumed to the bit."""
+
+from __future__ import annotations
+
+import errno
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from tests.conftest import Outcome
+from training import checkpoint
+from training.recipe import load_recipe
+from training.trainer import Trainer, TrainingError
+
+ASSETS = Path(__file__).parents[1] / "assets"
+
+
+def test_a_state_is_read_as_it_was_written(tmp_path: Path) -> None:
+    state = {
+        "number": 3,
+        "nothing": None,
+        "list": [1.5, "text", True, torch.arange(3)],
+        "optimiser": {"state": {0: {"step": torch.tensor(2.0)}, 11: {}}},
+        "empty": torch.zeros(4, 0),
+        "last": torch.rand(2, 3).to(memory_format=torch.contiguous_format).T,
+    }
+    path = checkpoint.write(tmp_path, 7, state)
+    assert path == checkpoint.latest(tmp_path)
+    found = checkpoint.read(path)
+    assert found["list"][:3] == [1.5, "text", True] and found["nothing"] is None
+    assert torch.equal(found["list"][3], torch.arange(3))
+    assert list(found["optimiser"]["state"]) == [0, 11]
+    assert found["optimiser"]["state"][0]["step"] == 2
+    assert found["empty"].shape == (4, 0)
+    assert torch.equal(found["last"], state["last"])  # type: ignore[arg-type]
+
+
+def test_no_file_of_a_large_state_exceeds_16_megabytes(tmp_path: Path) -> None:
+    large = torch.randint(256, (41_000_001,), dtype=torch.uint8)
+    middling = {str(i): torch.rand(1_000_000) for i in range(9)}
+    path = checkpoint.write(tmp_path, 1, {"large": large, "middling": middling})
+    assert max(file.stat().st_size for file in path.iterdir()) <= 16_000_000
+    found = checkpoint.read(path)
+    assert torch.equal(found["large"], large)
+    assert all(torch.equal(found["middling"][k], v) for k, v in middling.items())
+
+
+def test_a_full_disk_keeps_the_last_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    checkpoint.write(tmp_path, 1, {"x": torch.ones(3)})
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    for place in ("save_file", "_flush"):
+        with monkeypatch.context() as patch:
+            patch.setattr(checkpoint, place, full)
+            with pytest.raises(checkpoint.CheckpointError, match="step 1 is whole"):
+                checkpoint.write(tmp_path, 2, {"x": torch.zeros(3)})
+    assert [path.name for path in tmp_path.iterdir()] == ["00000001"]
+    last = checkpoint.latest(tmp_path)
+    assert last is not None and torch.equal(checkpoint.read(last)["x"], torch.ones(3))
+
+
+def test_a_run_goes_on_over_a_full_disk_and_says_so_at_its_end(
+    trainer: Callable[..., Trainer],
+    small_file: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    recipe = load_recipe(str(small_file), ["save_minutes=0.0"])
+    out = tmp_path / "run"
+    trainer(out, recipe, last_step=3).run()
+    run = trainer(out, recipe, last_step=6)
+    assert run.resume()
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    warnings: list[str] = []
+    monkeypatch.setattr(checkpoint, "save_file", full)
+    with pytest.raises(TrainingError, match=r"No space left.*step 3 is whole"):
+        run.run(warn=warnings.append)
+    assert run.step == 6 and len(warnings) == 3 and "Training goes on." in warnings[0]
+    monkeypatch.undo()
+    again = trainer(out, recipe)
+    assert again.resume() and again.step == 3
+
+
+def test_moments_of_half_the_size_still_let_a_run_go_on(
+    trainer: Callable[..., Trainer], small_file: Path, tmp_path: Path
+) -> None:
+    recipe = load_recipe(str(small_file), ["optimiser.half_moments=true"])
+    trainer(tmp_path / "run", recipe, last_step=3).run()
+    again = trainer(tmp_path / "run", recipe, last_step=5)
+    assert again.resume()
+    moments = next(iter(again.learner.optimiser.state.values()))
+    assert moments["exp_avg"].dtype == torch.float32 and moments["exp_avg"].abs().sum() > 0
+    again.run()
+
+
+def test_an_adversary_is_resumed_to_the_bit_too(
+    trainer: Callable[..., Trainer], tmp_path: Path
+) -> None:
+    changes = ["network.features=8", "network.blocks=1", "data.pool=4", "phase.0.batch=2"]
+    changes += ["phase.0.lr_crop=24", "loss.perceptual=0", "loss.discriminator_features=4"]
+    recipe = load_recipe("dan-real-gan-x4", [*changes, "phase.0.steps=6", "validation.crop=96"])
+    whole = trainer(tmp_path / "whole", recipe)
+    whole.run()
+    trainer(tmp_path / "parts", recipe, last_step=3).run()
+    part = trainer(tmp_path / "parts", recipe)
+    assert part.resume() and part.run()
+    assert whole.learner.adversary is not None and part.learner.adversary is not None
+    for ours, theirs in (
+        (part.network, whole.network),
+        (part.learner.adversary.discriminator, whole.learner.adversary.discriminator),
+    ):
+        state = theirs.state_dict()
+        assert all(torch.equal(value, state[key]) for key, value in ours.state_dict().items())
+
+
+def test_states_that_do_not_fit_are_refused(
+    trainer: Callable[..., Trainer], small_file: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    trainer(out, time_budget=0).run()
+    other = load_recipe(str(small_file), ["name='other'"])
+    with pytest.raises(TrainingError, match="belongs to the recipe 'small'"):
+        trainer(out, other).resume()
+    wider = load_recipe(str(small_file), ["network.features=16"])
+    with pytest.raises(TrainingError, match="does not fit the recipe as it is now"):
+        trainer(out, wider).resume()
+    (part,) = (out / "stable").glob("*/part-000.safetensors")
+    part.write_bytes(b"nonsense")
+    with pytest.raises(TrainingError, match="cannot be read"):
+        trainer(out).resume()
+
+
+TINY = (
+    *("network.features=8", "network.blocks=1", "data.pool=8", "phase.0.batch=2"),
+    *("phase.0.lr_crop=24", "phase.0.steps=30", "save_minutes=0.0"),
+)
+
+
+def command(out: Path, *more: str) -> list[str]:
+    """A whole small run of dan-real-x4 in a process of its own; every step is saved."""
+    changes = [part for change in TINY for part in ("--set", change)]
+    run = ["-m", "sr_cli.cli.main", "train", "dan-real-x4", "--data", str(ASSETS), *changes]
+    return [sys.executable, *run, "--out", str(out), "--precision", "fp32", *more]
+
+
+def test_a_run_that_was_killed_ends_with_the_same_weights(
+    program: Callable[..., Outcome], tmp_path: Path
+) -> None:
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    assert program(*command(whole)[3:]).status == 0
+    victim = subprocess.Popen(command(killed), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    enough = random.Random(time.time_ns()).randint(2, 20)
+    while (last := checkpoint.latest(killed / "stable")) is None or int(last.name) < enough:
+        assert victim.poll() is None, "the run ended before it could be killed"
+        time.sleep(0.002)
+    victim.send_signal(signal.SIGKILL)
+    assert victim.wait() == -signal.SIGKILL
+    assert not (killed / "ema.safetensors").exists()
+    resumed = program(*command(killed, "--resume")[3:])
+    assert resumed.status == 0 and "finished" in resumed.out
+    ours, theirs = (load_file(run / "ema.safetensors") for run in (killed, whole))
+    assert all(torch.equal(ours[key], theirs[key]) for key in theirs)
+
+
+def test_a_signal_ends_a_run_with_status_0_and_a_saved_state(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    run = subprocess.Popen(
+        command(out, "--set", "phase.0.steps=100000"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    while checkpoint.latest(out / "stable") is None:
+        assert run.poll() is None
+        time.sleep(0.01)
+    run.send_signal(signal.SIGTERM)
+    said, _ = run.communicate(timeout=300)
+    assert run.returncode == 0 and "--resume goes on" in said
+    assert (out / "ema.safetensors").exists()
+
+
+def test_an_old_run_is_not_overwritten(program: Callable[..., Outcome], tmp_path: Path) -> None:
+    assert program(*command(tmp_path, "--steps", "1")[3:]).status == 0
+    again = program(*command(tmp_path, "--steps", "1")[3:])
+    assert again.status == 1 and "Add --resume to go on" in again.err

@@ -1,0 +1,147 @@
+"""Files that were made to harm are refused in a sentence, and do nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import struct
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from sr_cli.networks import registry
+from sr_cli.zoo import weights
+from sr_cli.zoo.loading import load
+from sr_cli.zoo.manifest import ZooError
+
+
+class Malice:
+    """Creates a file when it is unpickled."""
+
+    def __init__(self, victim: Path) -> None:
+        self.victim = victim
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.mkdir, (str(self.victim),)
+
+
+@pytest.mark.parametrize("protocol", [2, 4])
+@pytest.mark.parametrize("suffix", [".pth", ".pt", ".ckpt"])
+def test_a_pickle_that_would_create_a_file_is_refused(
+    tmp_path: Path, suffix: str, protocol: int
+) -> None:
+    victim, plain, saved = tmp_path / "victim", tmp_path / f"a{suffix}", tmp_path / f"b{suffix}"
+    plain.write_bytes(pickle.dumps({"head.weight": Malice(victim)}, protocol))
+    torch.save({"params": {"head.weight": Malice(victim)}}, saved, pickle_protocol=protocol)
+    for path in (plain, saved):
+        with pytest.raises(ZooError, match=r"is refused: .*safetensors"):
+            load(str(path))
+    assert not victim.exists()
+    # It would have worked.
+    pickle.loads(plain.read_bytes())
+    assert victim.exists()
+
+
+def test_what_a_pickle_wants_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "net.pth"
+    torch.save({"weight": torch.zeros(1), "args": Path("x")}, path)
+    with pytest.raises(ZooError, match=r"it holds pathlib\.\w+, and loading that would run code"):
+        load(str(path))
+
+
+def test_an_archive_that_unpacks_to_ten_gigabytes_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "bomb.pth"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("archive/data.pkl", b"x")
+    # Both places where the archive tells the size of its only entry.
+    data = bytearray(path.read_bytes())
+    central = data.rindex(b"PK\x01\x02")
+    data[central + 24 : central + 28] = data[22:26] = struct.pack("<I", 4_000_000_000)
+    path.write_bytes(bytes(data))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(weights, "LARGEST", 2 * 10**9)
+        with pytest.raises(ZooError, match="claims to hold 4 GB"):
+            load(str(path))
+
+
+def test_damaged_checkpoints_are_called_so(tmp_path: Path) -> None:
+    path = tmp_path / "net.pth"
+    torch.save({"weight": torch.zeros(1000)}, path)
+    whole = path.read_bytes()
+    for damaged in (b"", b"hello", whole[: len(whole) // 2], whole[:-1]):
+        path.write_bytes(damaged)
+        with pytest.raises(ZooError, match=r"not a whole checkpoint|holds no state dict"):
+            load(str(path))
+
+
+def safetensors_file(path: Path, header: Any, data: bytes = b"", length: int | None = None) -> Path:
+    text = header if isinstance(header, bytes) else json.dumps(header).encode()
+    path.write_bytes(struct.pack("<Q", length or len(text)) + text + data)
+    return path
+
+
+def tensor(shape: list[int], begin: int, end: int, dtype: str = "F32") -> dict[str, Any]:
+    return {"dtype": dtype, "shape": shape, "data_offsets": [begin, end]}
+
+
+@pytest.mark.parametrize(
+    ("header", "data", "length"),
+    [
+        ({"a": tensor([2], 0, 8), "b": tensor([2], 4, 12)}, 12, None),
+        ({"a": tensor([2], 4, 12)}, 12, None),
+        ({"a": tensor([2_500_000_000], 0, 10_000_000_000)}, 12, None),
+        ({"a": tensor([2**62, 4], 0, 0)}, 0, None),
+        ({"a": tensor([-2], 0, 8)}, 8, None),
+        ({"a": tensor([3], 0, 8)}, 8, None),
+        ({"a": tensor([2], 0, 8, "F16")}, 8, None),
+        ({"a": tensor([2], 0, 8)}, 80, None),
+        (b"{}", 0, 10**10),
+        (b"hello!", 0, None),
+        (b'{"\xff":1}', 0, None),
+    ],
+    ids=[
+        *("overlapping", "gap", "ten-gigabytes", "overflow", "negative", "shape", "dtype"),
+        *("trailing", "header-of-ten-gigabytes", "no-json", "no-utf8"),
+    ],
+)
+def test_a_safetensors_file_that_lies_is_refused(
+    tmp_path: Path, header: Any, data: int, length: int | None
+) -> None:
+    path = safetensors_file(tmp_path / "net.safetensors", header, bytes(data), length)
+    with pytest.raises(ZooError, match="not a whole safetensors file"):
+        load(str(path))
+
+
+def test_a_file_of_ten_gigabytes_is_not_even_opened(tmp_path: Path) -> None:
+    path = tmp_path / "net.safetensors"
+    with path.open("wb") as file:
+        file.truncate(10**10)  # sparse: it takes no room
+    with pytest.raises(ZooError, match="larger than any weights file"):
+        load(str(path))
+
+
+@pytest.mark.parametrize(
+    ("network", "options", "complaint"),
+    [
+        ("DAN", {}, "says that it holds DAN, but its weights are of EDSR"),
+        ("EDSR", {"features": 16}, "does not fit EDSR: .* is of shape"),
+        ("EDSR", {"features": 10**9}, "options make no sense"),
+        ("EDSR", {"features": [1]}, "options make no sense"),
+        ("EDSR", {"scale": 0}, "options make no sense"),
+        ("EDSR", {"colour": 3}, "option 'colour' of EDSR"),
+        ("EDSR", {"style": "none", "blocks": 0.5}, "that cannot be"),
+    ],
+)
+def test_a_header_that_contradicts_the_weights_is_refused(
+    tmp_path: Path, network: str, options: dict[str, Any], complaint: str
+) -> None:
+    right = {"scale": 2, "features": 8, "blocks": 1}
+    state = registry.family("EDSR").build(**right).state_dict()
+    path = tmp_path / "net.safetensors"
+    weights.write(path, state, network, right | options)
+    with pytest.raises(ZooError, match=complaint):
+        load(str(path))

@@ -1,0 +1,75 @@
+"""`sr-cli models` and `sr-cli convert` at the terminal."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from sr_cli.networks import registry
+from sr_cli.zoo import manifest
+from tests.conftest import Outcome
+
+Program = Callable[..., Outcome]
+
+
+def test_the_list_takes_wildcards_and_shows_what_has_no_weights(program: Program) -> None:
+    out = program("models", "list", "*-x3").out
+    assert "danv1-iso-x3" in out and "not trained yet" in out and "dan-real-x4" not in out
+    listed = [json.loads(line) for line in program("models", "list", "--json").out.splitlines()]
+    assert [one["name"] for one in listed] == list(manifest.manifest())
+    nothing = program("models", "list", "resnet*")
+    assert nothing.status == 1 and "No model fits 'resnet*'" in nothing.err
+
+
+def test_show_tells_people_and_scripts(program: Program) -> None:
+    out = program("models", "show", "realdan-x4").out
+    for text in ("dan-real-x4 = realdan-x4", "sha256", "exact", "Luo et al.", "psnr_y 25.47"):
+        assert text in out
+    facts = json.loads(program("models", "show", "danv2-iso-x4", "--json").out)
+    assert facts["weights"] is None and facts["options"]["group_blocks"] == 10
+
+
+def test_bundled_weights_are_here_and_whole(program: Program) -> None:
+    path = Path(program("models", "path").out.strip())
+    assert path.is_file()
+    assert program("models", "verify").out.startswith("dan-real-x4  ok")
+    pulled = json.loads(program("models", "pull", "dan-real-x4", "--json").out)
+    assert pulled["path"] == str(path)
+
+
+@pytest.mark.parametrize("command", ["path", "pull"])
+def test_what_was_not_trained_is_told(program: Program, command: str) -> None:
+    done = program("models", command, "dssr-iso-x4")
+    assert done.status == 1 and "no released weights yet" in done.err
+    assert program("models", "pull", "dssr*").status == 1
+
+
+def test_convert_says_what_it_wrote(program: Program, tmp_path: Path) -> None:
+    state = registry.family("EDSR").build(scale=2, features=8, blocks=1).state_dict()
+    source, target = tmp_path / "net.pth", tmp_path / "net.safetensors"
+    torch.save(state, source)
+    done = program("convert", source, target)
+    assert done.status == 0 and "EDSR (scale 2, features 8" in done.out
+    again = program("convert", source, target)
+    assert again.status == 1 and "--overwrite" in again.err
+    told = json.loads(program("convert", source, target, "--overwrite", "--json").out)
+    assert told["network"] == "EDSR" and told["path"] == str(target)
+    unknown = program("convert", "dan-real-x4", target)
+    assert unknown.status == 1 and "no weights file" in unknown.err
+
+
+def test_the_zoo_is_shown_without_torch() -> None:
+    code = (
+        "import sys; sys.argv = ['sr-cli', 'models', 'verify']\n"
+        "from sr_cli.cli.main import main\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "sys.exit('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], stdout=subprocess.DEVNULL).returncode == 0

@@ -1,0 +1,139 @@
+"""docs/models.md: what works of every model, told from the manifest and the registry.
+
+With SR_CLI_WRITE_DOCS set the page is written; else the one that is there must be the same.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from sr_cli.networks import registry
+from sr_cli.zoo import store
+from sr_cli.zoo.manifest import DEFAULT_MODEL, Model, manifest
+from tests.networks.references import CONDENSED, HERE, load
+
+PAGE = Path(__file__).parents[2] / "docs" / "models.md"
+
+HEAD = """# Models: every network of the papers, and what works
+
+Made by `SR_CLI_WRITE_DOCS=1 pytest tests/zoo/test_models_page.py` from `weights_manifest.json` and
+the registry of networks; the tests fail if this page is not what they find.
+
+- *Checked* names the published network that ours equals: with the same weights both give the same
+  pictures (`tests/networks`), and a checkpoint in its authors' names works as `--model FILE` and
+  with `sr-cli convert` (`tests/zoo/test_checkpoints.py`). Nobody published DMSR's, which follows
+  the tables of its paper, nor the body of DAN alone.
+- *Tiles*: `exact` and `local` give the pixels of the whole picture whatever the tile; `blended`
+  ones know only of themselves, overlap widely and are blended.
+- *Estimate* is what the network says of the degradation; only a vector is shown in words.
+- *Recipe* is a file of `training/recipes` if there is one.
+- *Paper* is PSNR of the authors' own weights in dB: on the Y channel, on the first data set of
+  `sr-cli models show NAME`, which lists the others; in RGB for PDM. Data in
+  brackets are DMSR's blur and noise.
+- *Ours* is measured on the released weights: protocol, data and PSNR-Y, with bicubic interpolation
+  in brackets. Figures of different data do not compare.
+"""
+
+FOOT = """
+Besides, `bicubic` interpolation is printed beside every model by `sr-cli evaluate`; it has no
+network and no entry. PDM's degradation networks and all discriminators are for training only.
+
+## Other files
+
+- `--model FILE` takes `.safetensors`, `.pth`, `.pt` and `.ckpt` of the networks above, told apart
+  by the names of their tensors: plain or under `params_ema`, `params`, `state_dict`, `model` or
+  `ema`, with or without `module.`. Pickles are read as plain tensors or refused.
+- `--model hf:owner/repo/file[@revision]` takes the same from the Hugging Face Hub. `HF_HOME`,
+  `HF_HUB_OFFLINE`, `HF_ENDPOINT` and `HF_TOKEN` mean what they mean everywhere.
+- With `pip install 'sr-cli[spandrel]'`, `--model FILE` also takes the networks that spandrel knows
+  (SwinIR, SPAN, Compact and dozens more), without an estimate and with blended tiles. The other way
+  round, `sr_cli.integrations.spandrel.install()` makes spandrel read the networks above.
+- The number of iterations leaves no trace in weights. Our files tell it in their header; of others
+  it is taken as published.
+
+## Adding a model
+
+One file in `sr_cli/networks` with its line in `registry.py`, one entry in `weights_manifest.json`.
+`sr_cli/zoo/manifest.py` says what the fields of an entry mean, `sr_cli/zoo/schema.py` what they may
+hold; a manifest that is not valid is refused with the place of the mistake. Model and card go to
+the Hub with `sr-cli models publish NAME --repo owner/repo` (`--dry-run` writes them to a folder).
+"""
+
+
+@cache
+def references() -> list[tuple[str, str, dict[str, Any]]]:
+    """Published networks with outputs to compare with: name, family and options."""
+    found = []
+    paths = [*HERE.glob("*.json"), *CONDENSED.glob("*.npz")]
+    for path in sorted({path.stem: path for path in paths}.values(), key=lambda path: path.stem):
+        try:
+            family, options, _ = registry.recognise(load(path.with_suffix("")).state)
+        except KeyError:
+            continue  # a discriminator or a degradation network
+        found.append((path.stem, family.name, options))
+    return found
+
+
+def checked(model: Model) -> str:
+    """The published network that is a model's very own."""
+    wanted = model.options.items()
+    names = (
+        name
+        for name, family, options in references()
+        if family == model.network and wanted <= options.items()
+    )
+    found = next(names, None)
+    return f"`{found}`" if found else "-"
+
+
+@cache
+def parameters(network: str, options: tuple[tuple[str, Any], ...]) -> int:
+    with torch.device("meta"):
+        built = registry.family(network).build(**dict(options))
+    return sum(parameter.numel() for parameter in built.parameters())
+
+
+def row(model: Model) -> Sequence[str]:
+    count = parameters(model.network, tuple(model.options.items()))
+    figure = model.paper.figures[0]
+    theirs = figure.get("psnr_y", figure.get("psnr_rgb"))
+    return (
+        f"`{model.name}`" + (" (default)" if model.name == DEFAULT_MODEL else ""),
+        f"{model.network}, {count / 1e6:.2f} M",
+        checked(model),
+        model.tiling,
+        registry.family(model.network).estimates or "-",
+        f"`{model.recipe}`" if store.has_recipe(model.recipe) else "not yet",
+        "not yet" if model.weights is None else "bundled" if model.weights.bundled else "Hub",
+        f"{figure['data']} {theirs:.2f}",
+        ours(model),
+    )
+
+
+def ours(model: Model) -> str:
+    if not model.figures:
+        return "-"
+    one = model.figures[0]
+    return f"{one['protocol']}, {one['data']}: {one['psnr_y']:.2f} ({one['bicubic_psnr_y']:.2f})"
+
+
+def page() -> Iterator[str]:
+    yield HEAD
+    head = ("Model", "Network", "Checked", "Tiles", "Estimate", "Recipe", "Weights", "Paper")
+    for cells in ((*head, "Ours"), ["---"] * 9, *map(row, manifest().values())):
+        yield f"| {' | '.join(cells)} |"
+    yield FOOT.rstrip()
+
+
+def test_the_page_has_a_row_for_every_model() -> None:
+    text = "\n".join(page()) + "\n"
+    if os.environ.get("SR_CLI_WRITE_DOCS"):
+        PAGE.write_text(text, encoding="utf-8")
+    assert PAGE.read_text(encoding="utf-8") == text
+    assert all(f"`{name}`" in text for name in manifest())

@@ -1,0 +1,65 @@
+"""Random crops of a corpus, many at once and on whatever device holds its pixels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from training.corpus import Corpus
+from training.degradations import part, send
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Where crops lie, ``(N,)`` each, on the CPU."""
+
+    start: Tensor
+    """Index of the crop's first pixel among the corpus's."""
+    width: Tensor
+    """Of its picture."""
+    turn: Tensor
+    """0..7: which of the eight positions of a square; bits: upside down, mirrored, transposed."""
+
+    def __len__(self) -> int:
+        return len(self.start)
+
+    def __getitem__(self, which: slice) -> Windows:
+        return part(self, which)
+
+
+class Cropper:
+    """Draws random crops, flipped and turned, every pixel of the corpus as likely as any other."""
+
+    def __init__(self, corpus: Corpus, generator: torch.Generator) -> None:
+        self.pixels = corpus.pixels
+        self.generator = generator
+        self.shapes = torch.tensor(corpus.shapes)
+        self.offsets = torch.tensor(corpus.offsets)
+        self.weights = self.shapes.double().prod(1)
+
+    def draw(self, batch: int, size: int) -> Windows:
+        """Where ``batch`` crops of ``size`` squared lie."""
+        chosen = torch.multinomial(self.weights, batch, replacement=True, generator=self.generator)
+        height, width = self.shapes[chosen].unbind(1)
+        place = torch.rand(2, batch, dtype=torch.float64, generator=self.generator)
+        top = (place[0] * (height - size + 1)).long()
+        left = (place[1] * (width - size + 1)).long()
+        turn = torch.randint(8, (batch,), generator=self.generator)
+        return Windows(self.offsets[chosen] + top * width + left, width, turn)
+
+    def cut(self, windows: Windows, size: int) -> Tensor:
+        """The crops ``(N, 3, size, size)`` uint8, on the device of the pixels."""
+        device = self.pixels.device
+        start, width, turn = (
+            send(t, device).view(-1, 1, 1) for t in (windows.start, windows.width, windows.turn)
+        )
+        along = torch.arange(size, device=device)
+        row, column = along.view(1, -1, 1), along.view(1, 1, -1)
+        row, column = torch.where(turn & 4 > 0, column, row), torch.where(turn & 4 > 0, row, column)
+        row = torch.where(turn & 1 > 0, size - 1 - row, row)
+        column = torch.where(turn & 2 > 0, size - 1 - column, column)
+        index = start + row * width + column
+        crops = self.pixels.index_select(0, index.flatten()).view(-1, size, size, 3)
+        return crops.permute(0, 3, 1, 2).contiguous()

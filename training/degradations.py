@@ -1,0 +1,251 @@
+"""What trains a network: degradations behind one interface, drawn on the CPU, applied anywhere.
+
+The two-stage and the blur-only degradation are `sr_cli.degradation`'s; the Gaussian one is that of
+the earlier papers (DANv1, DANv2, DSSR, DMSR).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+
+from sr_cli.degradation import kernels
+from sr_cli.degradation.bicubic import imresize
+from sr_cli.degradation.blur_only import Blur, BlurModel
+from sr_cli.degradation.layout import Layout
+from sr_cli.degradation.operators import blur, quantise
+from sr_cli.degradation.two_stage import TwoStage, TwoStageModel
+from training.schema import Recipe
+
+UPWARDS = 1 / 9
+"""DAN's codes multiply a kernel's weights by 1 + 0.25 u, u in [0, 1), before they normalise it:
+that is 1.125 (1 + (2u - 1) / 9)."""
+
+T = TypeVar("T")
+
+
+class Degrader(ABC):
+    """Draws degradations and applies them to batches."""
+
+    scale: int
+    layout: Layout | None = None
+    """What the numbers of `vector` are, if there are any."""
+
+    @abstractmethod
+    def sample(self, batch: int, generator: torch.Generator) -> Any:
+        """Draw parameters for a batch from a CPU generator: a dataclass of tensors ``(N, ...)``."""
+
+    @abstractmethod
+    def apply(self, hr: Tensor, drawn: Any, generator: torch.Generator | None = None) -> Tensor:
+        """Degrade a batch.
+
+        Args:
+            hr: ``(N, 3, H, W)`` RGB in [0, 1], sides divisible by the scale.
+            drawn: Parameters of the same N.
+            generator: For noise; of the pictures' device.
+
+        Returns:
+            ``(N, 3, H/scale, W/scale)`` on 8-bit levels.
+        """
+
+    def vector(self, drawn: Any) -> Tensor:
+        """The normalised vectors ``(N, len(layout))``, where there is a layout."""
+        raise NotImplementedError
+
+    def kernels(self, drawn: Any) -> Tensor:
+        """The blur kernels ``(N, side**2)``, row by row, where there is one a picture."""
+        raise NotImplementedError
+
+
+class TwoStageDegrader(Degrader):
+    """RealDAN's."""
+
+    def __init__(self, model: TwoStageModel) -> None:
+        self.model = model
+        self.scale = model.scale
+        self.layout = model.layout
+
+    def sample(self, batch: int, generator: torch.Generator) -> TwoStage:
+        return self.model.sample(batch, generator)
+
+    def apply(
+        self, hr: Tensor, drawn: TwoStage, generator: torch.Generator | None = None
+    ) -> Tensor:
+        return self.model.apply(hr, drawn, generator)
+
+    def vector(self, drawn: TwoStage) -> Tensor:
+        return drawn.vector()
+
+
+class BlurDegrader(Degrader):
+    """KernelDAN's."""
+
+    def __init__(self, model: BlurModel) -> None:
+        self.model = model
+        self.scale = model.scale
+        self.layout = model.layout
+
+    def sample(self, batch: int, generator: torch.Generator) -> Blur:
+        return self.model.sample(batch, generator)
+
+    def apply(self, hr: Tensor, drawn: Blur, generator: torch.Generator | None = None) -> Tensor:
+        return self.model.apply(hr, on(hr.device, drawn))
+
+    def vector(self, drawn: Blur) -> Tensor:
+        return self.model.vector(drawn)
+
+    def kernels(self, drawn: Blur) -> Tensor:
+        return self.model.kernels(drawn).flatten(1)
+
+
+@dataclass(frozen=True)
+class Gaussian:
+    """Parameters of `GaussianDegrader` for a batch, on the CPU."""
+
+    kernel: Tensor
+    """``(N, side, side)``, sums of one."""
+    noise: Tensor
+    """``(N,)`` standard deviation on the 0..255 scale."""
+
+
+class GaussianDegrader(Degrader):
+    """A Gaussian blur, antialiased bicubic downsampling, white noise, rounded to 8 bits.
+
+    The published codes neither clamp nor, for noise, round; files are both, and so is this.
+
+    Args:
+        scale: Reduction.
+        side: Of the kernels, odd.
+        sigma: Range of their widths, pixels.
+        noise: Range of the noise's deviation on the 0..255 scale.
+        isotropic: Round kernels; else two widths, any direction, and uneven weights.
+    """
+
+    def __init__(
+        self,
+        scale: int,
+        side: int,
+        sigma: tuple[float, float],
+        noise: tuple[float, float] = (0.0, 0.0),
+        *,
+        isotropic: bool,
+    ) -> None:
+        self.scale = scale
+        self.side = side
+        self.sigma = sigma
+        self.noise = noise
+        self.isotropic = isotropic
+
+    def sample(self, batch: int, generator: torch.Generator) -> Gaussian:
+        def uniform(low: float, high: float) -> Tensor:
+            return low + (high - low) * torch.rand(batch, generator=generator)
+
+        sigma_x = uniform(*self.sigma)
+        sigma_y = sigma_x if self.isotropic else uniform(*self.sigma)
+        theta = 0 * sigma_x if self.isotropic else uniform(-math.pi, math.pi)
+        drawn = _gaussian(sigma_x, sigma_y, theta, self.side)
+        if not self.isotropic:
+            unevenness = torch.rand(drawn.shape, generator=generator)
+            drawn = kernels.disturb(drawn, unevenness, UPWARDS)
+        return Gaussian(drawn, uniform(*self.noise))
+
+    def apply(
+        self, hr: Tensor, drawn: Gaussian, generator: torch.Generator | None = None
+    ) -> Tensor:
+        there: Gaussian = on(hr.device, drawn)
+        lr = imresize(blur(hr, there.kernel.to(hr)), Fraction(1, self.scale))
+        if self.noise[1] > 0:
+            unit = torch.randn(lr.shape, generator=generator, device=hr.device, dtype=hr.dtype)
+            lr = lr + unit * (there.noise.to(hr).view(-1, 1, 1, 1) / 255)
+        return quantise(lr)
+
+    def kernels(self, drawn: Gaussian) -> Tensor:
+        return drawn.kernel.flatten(1)
+
+
+def _gaussian(sigma_x: Tensor, sigma_y: Tensor, theta: Tensor, side: int) -> Tensor:
+    one = torch.ones_like(theta)
+    return kernels.blur_kernels(
+        kernels.GAUSSIAN * one,
+        sigma_x,
+        sigma_y,
+        theta,
+        beta=one,
+        omega=one,
+        radius=side // 2 * one,
+        size=side,
+        squared_radius=True,
+    )
+
+
+def degrader(recipe: Recipe) -> Degrader:
+    """The degradation that a recipe trains for."""
+    data, scale = recipe.data, recipe.network.scale
+    if data.degradation == "two-stage":
+        return TwoStageDegrader(TwoStageModel(scale, data.preset))
+    if data.degradation == "blur":
+        return BlurDegrader(BlurModel(scale))
+    return GaussianDegrader(
+        scale,
+        data.kernel,
+        (data.sigma[0], data.sigma[1]),
+        (data.noise[0], data.noise[1]),
+        isotropic=data.degradation != "anisotropic",
+    )
+
+
+def principal_components(model: Degrader, count: int, draws: int = 30_000) -> Tensor:
+    """The encoder of DANv1 and DANv2: left singular vectors of random centred kernels.
+
+    Args:
+        model: Draws the kernels, with a fixed seed.
+        count: Components wanted, strongest first.
+        draws: Kernels; 30,000 in the published code.
+
+    Returns:
+        ``(side**2, count)``; each component's largest weight is positive.
+    """
+    generator = torch.Generator().manual_seed(0)
+    drawn = model.kernels(model.sample(draws, generator)).double()
+    drawn = drawn - drawn.mean(0)
+    _, vectors = torch.linalg.eigh(drawn.T @ drawn)
+    strongest = vectors.flip(1)[:, :count]
+    signs = strongest.gather(0, strongest.abs().argmax(0, keepdim=True)).sign()
+    return (strongest * signs).float()
+
+
+def part(drawn: T, which: slice) -> T:
+    """The parameters of some pictures of a batch."""
+    return _mapped(drawn, lambda tensor: tensor[which])
+
+
+def on(device: torch.device, drawn: T) -> T:
+    """The same parameters on a device, without waiting for it."""
+    return _mapped(drawn, lambda tensor: send(tensor, device))
+
+
+def send(tensor: Tensor, device: torch.device) -> Tensor:
+    """A tensor on a device; the copy to a GPU is queued, not waited for."""
+    if device.type != "cuda" or tensor.device.type == "cuda":
+        return tensor.to(device)
+    return tensor.pin_memory().to(device, non_blocking=True)
+
+
+def _mapped(drawn: T, change: Callable[[Tensor], Tensor]) -> T:
+    """A dataclass, and those within it, with every tensor changed."""
+    changed: dict[str, Any] = {}
+    for item in dataclasses.fields(drawn):  # type: ignore[arg-type]
+        value = getattr(drawn, item.name)
+        if isinstance(value, Tensor):
+            changed[item.name] = change(value)
+        elif dataclasses.is_dataclass(value):
+            changed[item.name] = _mapped(value, change)
+    return dataclasses.replace(drawn, **changed)  # type: ignore[type-var]

@@ -1,0 +1,126 @@
+"""From a corpus to batches of pairs: crops, degradations, the pool, and all of their chance."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from training.corpus import Corpus
+from training.crops import Cropper
+from training.degradations import Degrader, part, send
+from training.losses.objective import Truth
+from training.pool import Pairs, Pool
+from training.processes import Processes
+from training.schema import Data, Phase
+
+
+class Feeder:
+    """Draws what every process is to learn from, each its own share of it.
+
+    What is drawn (crops, parameters) comes from one generator that runs alike in all processes, so
+    a batch is the same however many share it.  The noise and the pool's mixing are each process's
+    own.  On a GPU everything is computed on a stream of its own: its few waits are for themselves,
+    while the network learns from the last batch.
+
+    Args:
+        corpus: What crops are cut from.
+        model: What degrades them.
+        data: The recipe's.
+        seed: The recipe's.
+        processes: Who shares a batch.
+    """
+
+    def __init__(
+        self, corpus: Corpus, model: Degrader, data: Data, seed: int, processes: Processes
+    ) -> None:
+        self.model = model
+        self.data = data
+        self.processes = processes
+        self.device = processes.device
+        self.seed = seed
+        self.drawing = torch.Generator().manual_seed(seed + 1)
+        self.mixing = torch.Generator()
+        self.noise = torch.Generator(self.device)
+        self._seed_own(0)
+        self.cropper = Cropper(corpus.near(self.device), self.drawing)
+        self.stream = torch.cuda.Stream(self.device) if self.device.type == "cuda" else None
+        self.pool: Pool
+        """Of the phase under way, see `begin`."""
+
+    def _seed_own(self, step: int) -> None:
+        own = 1_000_003 * self.processes.index + 7 * step + self.seed
+        self.mixing.manual_seed(own + 3)
+        self.noise.manual_seed(own + 2)
+
+    def begin(self, phase: Phase, truth: Truth) -> None:
+        """Forget the pool; from here on make pairs as a phase wants them.
+
+        Args:
+            phase: Its batch and crop.
+            truth: What has to be known of the degradation.
+        """
+        count = self.processes.count
+        self.pool = Pool(
+            lambda: self._make(phase, truth),
+            self.data.pool // count,
+            phase.batch // count,
+            self.data.reuse,
+            self.mixing,
+        )
+
+    def next(self) -> Pairs:
+        """This process's share of the next batch."""
+        if self.stream is None:
+            return self.pool.next()
+        with torch.cuda.stream(self.stream):
+            pairs = self.pool.next()
+        learning = torch.cuda.current_stream(self.device)
+        learning.wait_stream(self.stream)
+        for tensor in (pairs.lr, pairs.hr, pairs.truth):
+            tensor.record_stream(learning)
+        return pairs
+
+    @torch.no_grad()
+    def _make(self, phase: Phase, truth: Truth) -> Pairs:
+        size = phase.lr_crop * self.model.scale
+        mine = self.processes.share(phase.batch)
+        windows = self.cropper.draw(phase.batch, size)[mine]
+        drawn = part(self.model.sample(phase.batch, self.drawing), mine)
+        hr = send(self.cropper.cut(windows, size), self.device)
+        lr = self.model.apply(hr.float() / 255, drawn, self.noise)
+        if truth == "nothing":
+            known = torch.zeros(len(windows), 0)
+        else:
+            known = self.model.vector(drawn) if truth == "vector" else self.model.kernels(drawn)
+        return Pairs((lr * 255).round().byte(), hr, send(known, self.device))
+
+    def state(self) -> dict[str, Any]:
+        """What this process alone has to remember."""
+        pairs = self.pool.pairs
+        return {
+            "drawing": self.drawing.get_state(),
+            "mixing": self.mixing.get_state(),
+            "noise": self.noise.get_state(),
+            "given": self.pool.given,
+            "pool": {"lr": pairs.lr, "hr": pairs.hr, "truth": pairs.truth} if pairs else {},
+        }
+
+    def load(self, state: dict[str, Any], step: int, *, own: bool) -> None:
+        """Go on from a `state`.
+
+        Args:
+            state: This process's, or another's.
+            step: Of the run.
+            own: Whether it is this process's; of another's only what is common is taken, and the
+                rest is drawn anew.
+        """
+        self.drawing.set_state(state["drawing"].cpu())
+        if not own:
+            self._seed_own(step)
+            return
+        self.mixing.set_state(state["mixing"].cpu())
+        self.noise.set_state(state["noise"].cpu())
+        self.pool.given = state["given"]
+        pool = {key: value.to(self.device) for key, value in state["pool"].items()}
+        self.pool.pairs = Pairs(**pool) if pool else None

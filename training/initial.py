@@ -1,0 +1,107 @@
+"""The network a run begins with: fresh, seeded by the recipe, or from earlier weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import nn
+
+from sr_cli.networks.blocks import RRDB, EDSRBlock
+from sr_cli.networks.dan import DAN
+from sr_cli.networks.danv1 import KernelAlternation
+from sr_cli.networks.dmsr import DMSR
+from sr_cli.networks.registry import family
+from sr_cli.networks.stages import SuperResolver
+from training.degradations import Degrader, principal_components
+from training.recipe import RecipeError
+from training.schema import Recipe, Start
+
+N = TypeVar("N", bound=nn.Module)
+
+
+class TrainingError(Exception):
+    """The run cannot start or go on; the message says why."""
+
+
+def channels_last(network: N) -> N:
+    """The network in the memory layout that is fast on CPUs and GPUs alike."""
+    laid_out: N = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return laid_out
+
+
+def build_network(
+    recipe: Recipe, model: Degrader | None = None, weights: Path | None = None
+) -> SuperResolver:
+    """A network at the first phase's iterations.
+
+    Args:
+        recipe: Its options and its seed.
+        model: Of the degradation, whose kernels DANv1, DANv2 and DMSR describe by their
+            principal components; may be left out for others, or with weights.
+        weights: A safetensors file to start from instead of fresh weights.
+
+    Raises:
+        RecipeError: The network cannot be built with these options.
+        TrainingError: The weights cannot be used.
+    """
+    torch.manual_seed(recipe.seed)
+    options = dict(recipe.network.options)
+    if (iterations := recipe.phase[0].iterations) is not None:
+        options["iterations"] = iterations
+    try:
+        network: SuperResolver = family(recipe.network.family).build(**options)
+    except (ValueError, KeyError) as error:
+        raise RecipeError(f"{recipe.name}: {recipe.network.family}: {error}") from None
+    _initialise(network, recipe)
+    if weights is not None:
+        _start_from(network, weights)
+    elif model is not None and isinstance(network, KernelAlternation | DMSR):
+        encoded = network.deblur if isinstance(network, DMSR) else network
+        encoded.set_encoder(principal_components(model, options["code_size"]))
+    return network
+
+
+def _start_from(network: nn.Module, path: Path) -> None:
+    """Load the weights of an earlier run in place of fresh ones."""
+    try:
+        network.load_state_dict(load_file(path))
+    except (OSError, SafetensorError, RuntimeError) as error:
+        reason = " ".join(str(error).splitlines()[:2]).strip()
+        raise TrainingError(f"Cannot start from {path}: {reason}") from None
+
+
+@torch.no_grad()
+def _initialise(network: SuperResolver, recipe: Recipe) -> None:
+    start = recipe.start
+    if start.high_pass_filters or start.estimator_gain != 1:
+        if not isinstance(network, DAN):
+            raise RecipeError(
+                f"{recipe.name}: 'start.high_pass_filters' and 'start.estimator_gain' are for the "
+                f"family DAN, not {recipe.network.family}."
+            )
+        _initialise_estimator(network, start)
+    if start.residual_gain != 1:
+        for block in network.modules():
+            if isinstance(block, EDSRBlock | RRDB):
+                last = [m for m in block.modules() if isinstance(m, nn.Conv2d)][-1]
+                last.weight *= start.residual_gain
+                assert last.bias is not None
+                last.bias *= start.residual_gain
+
+
+def _initialise_estimator(network: DAN, start: Start) -> None:
+    weight = network.image_head.weight
+    count = round(start.high_pass_filters * len(weight))
+    if count:
+        filters = weight[:count]
+        filters -= filters.mean((2, 3), keepdim=True)
+        filters *= start.high_pass_gain
+        assert network.image_head.bias is not None
+        network.image_head.bias[:count] = 0
+    for module in network.estimator.body.modules():
+        if isinstance(module, nn.Conv2d):
+            module.weight *= start.estimator_gain

@@ -1,0 +1,47 @@
+"""What a run leaves for people to look at: a line of JSON a measurement, and curves on request."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+
+class Journal:
+    """``log.jsonl`` in the run's folder, and TensorBoard's files beside it if wanted.
+
+    Args:
+        folder: The run's.
+        curves: Write for TensorBoard too.
+
+    Raises:
+        ImportError: TensorBoard is wanted and not installed.
+    """
+
+    def __init__(self, folder: Path, *, curves: bool = False) -> None:
+        self.path = folder / "log.jsonl"
+        self.writer: Any = None
+        if curves:
+            from torch.utils.tensorboard import SummaryWriter
+
+            self.writer = SummaryWriter(folder / "tensorboard")
+
+    def write(self, step: int, facts: Mapping[str, Any]) -> None:
+        """One measurement; numbers within tables become curves named ``table/number``."""
+        with self.path.open("a", encoding="utf-8") as log:
+            log.write(json.dumps({**facts, "step": step}) + "\n")
+        if self.writer is not None:
+            for name, value in _numbers(facts, ""):
+                self.writer.add_scalar(name, value, step)
+            self.writer.flush()
+
+
+def _numbers(facts: Mapping[str, Any], before: str) -> list[tuple[str, float]]:
+    found: list[tuple[str, float]] = []
+    for key, value in facts.items():
+        if isinstance(value, Mapping):
+            found += _numbers(value, f"{before}{key}/")
+        elif isinstance(value, int | float) and not isinstance(value, bool):
+            found.append((before + key, float(value)))
+    return found

@@ -1,0 +1,199 @@
+"""What learns: a network, the average of its weights, its optimiser, perhaps an adversary."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from sr_cli.networks.dan import DAN
+from sr_cli.networks.stages import SuperResolver
+from sr_cli.networks.unet_discriminator import UNetDiscriminator
+from training.averaging import Average
+from training.initial import channels_last
+from training.losses import Objectives
+from training.losses.adversary import Adversary
+from training.losses.objective import Objective, Result
+from training.moments import load_moments
+from training.pool import Pairs
+from training.processes import Processes
+from training.schema import Phase, Recipe
+from training.unroll import unroll
+
+
+class Learner:
+    """Takes steps; nothing in a step makes a GPU wait.
+
+    Args:
+        network: To be trained, anywhere.
+        recipe: Losses and optimiser.
+        objectives: Make the loss of each phase.
+        processes: With whom gradients are averaged.
+        half: Compute in bfloat16 where that is safe.
+        compiled: Let `torch.compile` rewrite the network's forward pass.
+    """
+
+    def __init__(
+        self,
+        network: SuperResolver,
+        recipe: Recipe,
+        objectives: Objectives,
+        processes: Processes,
+        *,
+        half: bool,
+        compiled: bool = False,
+    ) -> None:
+        self.recipe = recipe
+        self.objectives = objectives
+        self.processes = processes
+        self.device = processes.device
+        self.half = half
+        self.compiled = compiled
+        if self.device.type == "cuda":
+            torch.backends.cudnn.benchmark = True  # shapes stay the same for thousands of steps
+            # What is not to be in half precision is not to be in TF32 either.
+            torch.backends.cudnn.allow_tf32 = False
+        self.network = channels_last(network.to(self.device))
+        self.average = Average(self.network, recipe.optimiser.ema)
+        self.adversary = self._adversary() if recipe.loss.gan else None
+        self.gradient_norm = torch.zeros((), device=self.device)
+        self.optimiser: torch.optim.Adam
+        self.objective: Objective
+        self.forward: Callable[[Tensor], tuple[Tensor, Tensor | None]]
+
+    def _adversary(self) -> Adversary:
+        options = self.recipe.optimiser
+        loss = self.recipe.loss
+        discriminator = channels_last(UNetDiscriminator(loss.discriminator_features))
+        rate = self.recipe.phase[0].learning_rate
+        betas = (options.beta1, options.beta2)
+        return Adversary(discriminator.to(self.device), loss.gan, rate, betas)
+
+    def begin(self, phase: Phase) -> None:
+        """Turn to a phase: its iterations, what is trained, a fresh optimiser."""
+        self.phase = phase
+        self.gradient_norm.zero_()  # another loss has another scale
+        for network in (self.network, self.average.network):
+            _set_iterations(network, phase.iterations)
+        self.objective = self.objectives.of(phase)
+        self.network.requires_grad_(phase.trains == "all")
+        if phase.trains == "estimator":
+            _estimator_alone(self.network)
+        options = self.recipe.optimiser
+        self.optimiser = torch.optim.Adam(
+            [p for p in self.network.parameters() if p.requires_grad],
+            lr=phase.learning_rate,
+            betas=(options.beta1, options.beta2),
+            fused=True,
+        )
+        self.forward = torch.compile(self.network) if self.compiled else self.network
+
+    def autocast(self) -> torch.autocast:
+        """The precision to run networks in."""
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.half)
+
+    def step(self, pairs: Pairs, rate: float) -> dict[str, Tensor]:
+        """Learn from one batch.
+
+        Args:
+            pairs: This process's share of it.
+            rate: Learning rate.
+
+        Returns:
+            The loss and its terms, detached, on the device.
+        """
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate
+        self.optimiser.zero_grad(set_to_none=True)
+        parts = self.phase.accumulate
+        size = len(pairs) // parts
+        found: list[dict[str, Tensor]] = []
+        pictures: list[tuple[Tensor, Tensor]] = []
+        for i in range(parts):
+            some = pairs[i * size : (i + 1) * size]
+            hr = some.hr.float() / 255
+            result = self._pass(some, hr)
+            terms = {key: term / parts for key, term in result.terms.items()}
+            torch.stack(list(terms.values())).sum().backward()
+            found.append({key: term.detach() for key, term in terms.items()})
+            if self.adversary is not None and result.sr is not None:
+                pictures.append((result.sr.detach(), hr))
+        self.processes.average_gradients(self.network.parameters())
+        if self.recipe.optimiser.clip:
+            self._limit_gradient()
+        self.optimiser.step()
+        self.average.update(self.network)
+        terms = {key: torch.stack([f[key] for f in found]).sum() for key in found[0]}
+        terms = {"loss": torch.stack(list(terms.values())).sum(), **terms}
+        if self.adversary is not None and pictures:
+            with self.autocast():
+                terms |= self.adversary.learn(
+                    pictures, rate, self.processes.average_gradients, parts
+                )
+        return terms
+
+    def _pass(self, pairs: Pairs, hr: Tensor) -> Result:
+        lr = (pairs.lr.float() / 255).contiguous(memory_format=torch.channels_last)
+        with self.autocast():
+            result = self.objective(self.network, self.forward, lr, hr, pairs.truth)
+            if self.adversary is not None and result.sr is not None:
+                result.terms["gan"] = self.adversary.opinion(result.sr)
+        return result
+
+    @torch.no_grad()
+    def _limit_gradient(self) -> None:
+        """Scale the gradient down to a multiple of its usual norm; no device has to wait for it."""
+        gradients = [p.grad for p in self.network.parameters() if p.grad is not None]
+        norm = nn.utils.get_total_norm(gradients)
+        usual = torch.where(self.gradient_norm > 0, self.gradient_norm, norm)
+        factor = (self.recipe.optimiser.clip * usual / (norm + 1e-12)).clamp(max=1.0)
+        torch._foreach_mul_(gradients, factor)
+        self.gradient_norm = usual.lerp(norm * factor, 0.01)
+
+    def state(self) -> dict[str, Any]:
+        """Everything that going on needs, on whatever device it is."""
+        return {
+            "iterations": getattr(self.network, "iterations", 0),
+            "network": self.network.state_dict(),
+            "average": self.average.network.state_dict(),
+            "average_steps": self.average.steps,
+            "optimiser": self.optimiser.state_dict(),
+            "gradient_norm": self.gradient_norm,
+            "adversary": self.adversary.state() if self.adversary else {},
+        }
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Go on from a `state`; the phase must have begun."""
+        if state["iterations"]:
+            for network in (self.network, self.average.network):
+                network.iterations = state["iterations"]
+        self.network.load_state_dict(state["network"])
+        self.average.network.load_state_dict(state["average"])
+        self.average.steps = state["average_steps"]
+        load_moments(self.optimiser, state["optimiser"])
+        self.gradient_norm = state["gradient_norm"].to(self.device)
+        if self.adversary is not None and state["adversary"]:
+            self.adversary.load(state["adversary"])
+
+
+def _set_iterations(network: SuperResolver, iterations: int | None) -> None:
+    if iterations is None or iterations == network.iterations:
+        return
+    if isinstance(network, DAN):
+        unroll(network, iterations)
+    else:
+        network.iterations = iterations  # type: ignore[assignment]
+
+
+def _estimator_alone(network: SuperResolver) -> None:
+    assert isinstance(network, DAN)
+    for part in (
+        network.image_head,
+        network.degradation_head,
+        network.degradation_tail,
+        network.estimator,
+    ):
+        part.requires_grad_(True)
+    network.initial_degradation.requires_grad_(True)

@@ -1,0 +1,105 @@
+"""Losses, as terms that are logged one by one and summed."""
+
+from __future__ import annotations
+
+import torch
+
+from sr_cli.networks.dan import DAN
+from sr_cli.networks.danv1 import KernelAlternation
+from sr_cli.networks.dmsr import DMSR
+from sr_cli.networks.dssr import DSSR
+from sr_cli.networks.stages import SuperResolver
+from training.degradations import Degrader
+from training.losses.estimate import EstimateLoss, label_deviation
+from training.losses.features import Features, load_features
+from training.losses.objective import (
+    Details,
+    FirstEstimate,
+    MetaRestoration,
+    Objective,
+    Restoration,
+    Truth,
+)
+from training.recipe import RecipeError
+from training.schema import Phase, Recipe
+
+__all__ = ["Objectives"]
+
+ONLY_FOR = {
+    "detail": ("DSSR",),
+    "reconstruction": ("DMSR",),
+    "consistency": ("DMSR",),
+    "perceptual": ("DAN", "DANv1", "DANv2", "EDSR", "RRDB"),
+}
+"""Terms that not every family's loss has."""
+
+
+class Objectives:
+    """Makes the loss of each phase of a recipe.
+
+    Args:
+        recipe: What to minimise.
+        network: What will be trained.
+        model: What the pictures are degraded by.
+        device: Of the perceptual features, if any.
+
+    Raises:
+        RecipeError: The losses do not fit the network or the degradation.
+        FeaturesError: The perceptual loss's weights cannot be had.
+    """
+
+    def __init__(
+        self, recipe: Recipe, network: SuperResolver, model: Degrader, device: torch.device
+    ) -> None:
+        for key, families in ONLY_FOR.items():
+            if getattr(recipe.loss, key) and recipe.network.family not in families:
+                raise RecipeError(
+                    f"{recipe.name}: 'loss.{key}' is for {', '.join(families)}, not "
+                    f"{recipe.network.family}."
+                )
+        self.recipe = recipe
+        self.network = network
+        self.features: Features | None = None
+        if recipe.loss.perceptual:
+            self.features = load_features(recipe.loss).to(device)
+        self.estimate = _estimate_loss(recipe, network, model)
+
+    def of(self, phase: Phase) -> Objective:
+        """The loss of a phase."""
+        loss = self.recipe.loss
+        if phase.trains == "estimator":
+            assert self.estimate is not None
+            return FirstEstimate(self.estimate)
+        if isinstance(self.network, DSSR):
+            return Details(loss.l1, loss.detail)
+        if isinstance(self.network, DMSR):
+            return MetaRestoration(loss.l1, loss.reconstruction, loss.consistency)
+        estimate = self.estimate if loss.vector else None
+        truth: Truth = "vector" if isinstance(self.network, DAN) else "kernel"
+        return Restoration(
+            loss.l1, estimate, loss.perceptual, self.features, truth if estimate else "nothing"
+        )
+
+
+def _estimate_loss(recipe: Recipe, network: SuperResolver, model: Degrader) -> EstimateLoss | None:
+    """The error of the network's estimate, if it makes one, once it is sure that they fit."""
+    loss, kind = recipe.loss, recipe.data.degradation
+    if isinstance(network, DAN):
+        size = network.initial_degradation.shape[1]
+        if model.layout is None or len(model.layout) != size:
+            raise RecipeError(
+                f"{recipe.name}: a DAN of {size} numbers does not describe the degradation "
+                f"'{kind}'. Take 42 numbers for 'two-stage' and 8 for 'blur'."
+            )
+        return EstimateLoss(loss, label_deviation(model) if loss.standardised else None)
+    if loss.standardised:
+        raise RecipeError(f"{recipe.name}: only the vectors of a DAN can be standardised.")
+    if "kernel_size" in recipe.network.options:
+        side = recipe.network.options["kernel_size"]
+        if kind in ("two-stage", "blur") or side != recipe.data.kernel:
+            raise RecipeError(
+                f"{recipe.name}: {recipe.network.family} estimates a kernel of {side}x{side} "
+                "pixels; 'data.kernel' must be that and 'data.degradation' 'isotropic', "
+                "'anisotropic' or 'blur-noise'."
+            )
+    return EstimateLoss(loss) if isinstance(network, KernelAlternation) else None

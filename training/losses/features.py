@@ -1,0 +1,199 @@
+"""Perceptual losses: pictures compared by what a network trained to classify sees in them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from sr_cli.metrics.perceptual import FEATURES_FILE, HEADS_FILE
+from training.schema import Loss
+
+
+class FeaturesError(Exception):
+    """The features' weights cannot be had; the message says where they come from."""
+
+
+class Features(nn.Module):
+    """A fixed network that compares pictures; gradients reach the first picture only."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mean: Tensor
+        self.deviation: Tensor
+
+    def distance(self, sr: Tensor, hr: Tensor) -> Tensor:
+        """A scalar, the mean over a batch ``(N, 3, H, W)`` of RGB in [0, 1]."""
+        raise NotImplementedError
+
+    def _set_colours(self, mean: tuple[float, ...], deviation: tuple[float, ...]) -> None:
+        self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1))
+        self.register_buffer("deviation", torch.tensor(deviation).view(1, 3, 1, 1))
+
+    def _freeze(self) -> None:
+        self.eval()
+        self.requires_grad_(False)
+
+
+VGG19_LAYERS = (64, 64, 0, 128, 128, 0, 256, 256, 256, 256, 0, *(512,) * 4, 0, *(512,) * 4)
+"""Output channels of the convolutions; 0 is a pooling."""
+VGG19_WEIGHTS = {2: 0.1, 7: 0.1, 16: 1.0, 25: 1.0, 34: 1.0}
+"""Weights of conv1_2, 2_2, 3_4, 4_4 and 5_4 in RealDAN's option files, by torchvision's layer."""
+
+
+class VGG19(Features):
+    """RealDAN's perceptual loss: L1 of features before their ReLU.
+
+    Args:
+        state: torchvision's ``vgg19`` state dict.
+    """
+
+    def __init__(self, state: dict[str, Tensor]) -> None:
+        super().__init__()
+        self._set_colours((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+        layers: list[nn.Module] = []
+        channels = 3
+        for width in VGG19_LAYERS:
+            if width:
+                layers += [nn.Conv2d(channels, width, 3, padding=1), nn.ReLU()]
+                channels = width
+            else:
+                layers.append(nn.MaxPool2d(2))
+        self.features = nn.Sequential(*layers[: max(VGG19_WEIGHTS) + 1])
+        wanted = self.state_dict().keys()
+        self.load_state_dict({k: v for k, v in state.items() if k in wanted}, strict=False)
+        missing = [k for k in wanted if k.startswith("features") and k not in state]
+        if missing:
+            raise FeaturesError(f"These are no weights of VGG19: {missing[0]} is missing.")
+        self._freeze()
+
+    def distance(self, sr: Tensor, hr: Tensor) -> Tensor:
+        x = (torch.cat((sr, hr)) - self.mean) / self.deviation
+        total = torch.zeros((), device=sr.device)
+        for number, layer in enumerate(self.features):
+            x = layer(x)
+            if number in VGG19_WEIGHTS:
+                ours, theirs = x.float().chunk(2)
+                total = total + VGG19_WEIGHTS[number] * F.l1_loss(ours, theirs.detach())
+        return total
+
+
+class Fire(nn.Module):
+    """SqueezeNet's block: squeeze to few channels, expand with 1x1 and 3x3 convolutions."""
+
+    def __init__(self, channels: int, squeezed: int, expanded: int) -> None:
+        super().__init__()
+        self.squeeze = nn.Conv2d(channels, squeezed, 1)
+        self.expand1x1 = nn.Conv2d(squeezed, expanded, 1)
+        self.expand3x3 = nn.Conv2d(squeezed, expanded, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.relu(self.squeeze(x))
+        return F.relu(torch.cat((self.expand1x1(x), self.expand3x3(x)), 1))
+
+
+SQUEEZENET_COMPARED = (1, 4, 7, 9, 10, 11, 12)
+"""Layers whose outputs LPIPS compares, by torchvision's number."""
+
+
+def squeezenet_layers() -> nn.Sequential:
+    """The convolutions of SqueezeNet 1.1, numbered as torchvision's."""
+
+    def pool() -> nn.Module:
+        return nn.MaxPool2d(3, 2, ceil_mode=True)
+
+    return nn.Sequential(
+        nn.Conv2d(3, 64, 3, stride=2),
+        nn.ReLU(),
+        pool(),
+        Fire(64, 16, 64),
+        Fire(128, 16, 64),
+        pool(),
+        Fire(128, 32, 128),
+        Fire(256, 32, 128),
+        pool(),
+        Fire(256, 48, 192),
+        Fire(384, 48, 192),
+        Fire(384, 64, 256),
+        Fire(512, 64, 256),
+    )
+
+
+class SqueezeNet(Features):
+    """LPIPS v0.1 on SqueezeNet 1.1, differentiable; what `sr-cli evaluate` calls lpips-squeeze.
+
+    Args:
+        state: Convolutions, keys as torchvision's ``squeezenet1_1``, for BGR 0..255 less the mean.
+        heads: LPIPS's linear heads.
+    """
+
+    def __init__(self, state: dict[str, Tensor], heads: dict[str, Tensor]) -> None:
+        super().__init__()
+        self._set_colours((104.0, 117.0, 123.0), (1.0, 1.0, 1.0))
+        self.features = squeezenet_layers()
+        try:
+            self.features.load_state_dict(
+                {k.removeprefix("features."): v for k, v in state.items() if "features." in k}
+            )
+            weights = [heads[f"lin{i}.model.1.weight"] for i in range(len(SQUEEZENET_COMPARED))]
+        except (RuntimeError, KeyError) as error:
+            raise FeaturesError(f"These are no features of LPIPS: {error}.") from None
+        self.heads = nn.ParameterList(nn.Parameter(weight.float()) for weight in weights)
+        self._freeze()
+
+    def distance(self, sr: Tensor, hr: Tensor) -> Tensor:
+        x = torch.cat((sr, hr)).flip(1) * 255 - self.mean
+        total = torch.zeros((), device=sr.device)
+        heads = dict(zip(SQUEEZENET_COMPARED, self.heads, strict=True))
+        for number, layer in enumerate(self.features):
+            x = layer(x)
+            if number in heads:
+                ours, theirs = F.normalize(x.float(), dim=1).chunk(2)
+                error = F.conv2d((ours - theirs.detach()).square(), heads[number])
+                total = total + error.mean()
+        return total
+
+
+def load_features(options: Loss) -> Features:
+    """The network that a recipe's perceptual loss looks through.
+
+    Raises:
+        FeaturesError: Its weights are neither in the given folder nor to be fetched.
+    """
+    folder = Path(options.features_folder) if options.features_folder else None
+    if options.features == "squeezenet":
+        if folder is None:
+            raise FeaturesError(
+                f"The perceptual loss needs the folder that holds {FEATURES_FILE} and {HEADS_FILE}:"
+                " --set loss.features_folder=DIR"
+            )
+        return SqueezeNet(_read(folder / FEATURES_FILE), _read(folder / HEADS_FILE))
+    return VGG19(_read(folder / "vgg19.safetensors") if folder else _vgg19_of_torchvision())
+
+
+def _read(path: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(path)
+    except FileNotFoundError:
+        raise FeaturesError(f"The perceptual loss needs {path}, which is not there.") from None
+    except (SafetensorError, OSError) as error:
+        raise FeaturesError(f"{path} cannot be read: {error}.") from None
+
+
+def _vgg19_of_torchvision() -> dict[str, Tensor]:
+    try:
+        from torchvision.models import VGG19_Weights
+
+        state: dict[str, Any] = VGG19_Weights.IMAGENET1K_V1.get_state_dict(progress=False)
+    except Exception as error:
+        raise FeaturesError(
+            f"The perceptual loss looks through VGG19, whose weights come with torchvision and the "
+            f"internet ({type(error).__name__}). Install torchvision, or take SqueezeNet's: "
+            "--set loss.features=squeezenet --set loss.features_folder=DIR"
+        ) from None
+    return state

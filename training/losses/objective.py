@@ -1,0 +1,189 @@
+"""What a step of training makes smaller: the terms of a network's loss, each already weighted."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from sr_cli.degradation.bicubic import imresize
+from sr_cli.degradation.operators import blur
+from sr_cli.networks.dan import DAN
+from sr_cli.networks.danv1 import DANv1
+from sr_cli.networks.dmsr import DMSR
+from sr_cli.networks.dssr import DSSR
+from sr_cli.networks.stages import SuperResolver
+from training.losses.estimate import EstimateLoss
+from training.losses.features import Features
+
+Truth = Literal["vector", "kernel", "nothing"]
+
+
+@dataclass(frozen=True)
+class Result:
+    """What one pass found."""
+
+    terms: dict[str, Tensor] = field(default_factory=dict)
+    """Scalars by name, to be added up."""
+    sr: Tensor | None = None
+    """``(N, 3, H, W)`` float32, for a discriminator; None where no picture was made."""
+
+
+class Objective(ABC):
+    """The loss of one kind of network."""
+
+    truth: Truth = "nothing"
+    """What it needs to know of the degradation."""
+
+    @abstractmethod
+    def __call__(
+        self,
+        network: SuperResolver,
+        forward: Callable[[Tensor], tuple[Tensor, Tensor | None]],
+        lr: Tensor,
+        hr: Tensor,
+        truth: Tensor,
+    ) -> Result:
+        """Run a network on a batch.
+
+        Args:
+            network: The network itself.
+            forward: Its forward pass, perhaps compiled.
+            lr: ``(N, 3, h, w)`` in [0, 1].
+            hr: ``(N, 3, H, W)`` in [0, 1].
+            truth: ``(N, D)`` as `truth` says.
+        """
+
+
+@dataclass(frozen=True)
+class Restoration(Objective):
+    """The picture's L1 and, where the network estimates something, the estimate's error.
+
+    RealDAN and KernelDAN: vectors.  DANv1: the kernel's code.  DANv2: the kernel.  In all of them
+    the last iteration alone is supervised.
+    """
+
+    l1: float
+    estimate: EstimateLoss | None = None
+    perceptual: float = 0.0
+    features: Features | None = None
+    truth: Truth = "nothing"
+
+    def __call__(
+        self,
+        network: SuperResolver,
+        forward: Callable[[Tensor], tuple[Tensor, Tensor | None]],
+        lr: Tensor,
+        hr: Tensor,
+        truth: Tensor,
+    ) -> Result:
+        sr, estimate = forward(lr)
+        sr = sr.float()
+        terms = {"l1": self.l1 * F.l1_loss(sr, hr)}
+        if self.estimate is not None:
+            assert estimate is not None
+            wanted = network.encode(truth) if isinstance(network, DANv1) else truth
+            terms["vector"] = self.estimate(estimate, wanted)
+        if self.features is not None:
+            terms["perceptual"] = self.perceptual * self.features.distance(sr, hr)
+        return Result(terms, sr)
+
+
+@dataclass(frozen=True)
+class FirstEstimate(Objective):
+    """DAN's first estimate alone, before any Restorer."""
+
+    estimate: EstimateLoss
+    truth: Truth = "vector"
+
+    def __call__(
+        self,
+        network: SuperResolver,
+        forward: Callable[[Tensor], tuple[Tensor, Tensor | None]],
+        lr: Tensor,
+        hr: Tensor,
+        truth: Tensor,
+    ) -> Result:
+        assert isinstance(network, DAN)
+        return Result({"vector": self.estimate(network.estimate(lr), truth)})
+
+
+@dataclass(frozen=True)
+class Details(Objective):
+    """DSSR, Eq. 14: every step's picture, and what it says is missing from the bicubic one."""
+
+    l1: float
+    detail: float
+
+    def __call__(
+        self,
+        network: SuperResolver,
+        forward: Callable[[Tensor], tuple[Tensor, Tensor | None]],
+        lr: Tensor,
+        hr: Tensor,
+        truth: Tensor,
+    ) -> Result:
+        assert isinstance(network, DSSR)
+        missing = hr - network.enlarge(lr).float()
+        l1 = detail_error = hr.new_zeros(())
+        for detail, sr in network.iterate(lr):
+            l1 = l1 + F.l1_loss(sr.float(), hr)
+            detail_error = detail_error + F.l1_loss(detail.float(), missing)
+        return Result({"l1": self.l1 * l1, "detail": self.detail * detail_error}, sr.float())
+
+
+@dataclass(frozen=True)
+class MetaRestoration(Objective):
+    """DMSR, Eq. 5 to 8: the picture, the true degradation, and one that agrees with itself.
+
+    The paper does not say what its squared norms are divided by: here they are sums over a
+    kernel's numbers, and means over a map's, as in its Eq. 6.
+    """
+
+    l1: float
+    reconstruction: float
+    consistency: float
+    truth: Truth = "kernel"
+
+    def __call__(
+        self,
+        network: SuperResolver,
+        forward: Callable[[Tensor], tuple[Tensor, Tensor | None]],
+        lr: Tensor,
+        hr: Tensor,
+        truth: Tensor,
+    ) -> Result:
+        assert isinstance(network, DMSR)
+        noise, kernel = (estimate.float() for estimate in network.extractor(lr))
+        sr = network.restore(lr, noise, kernel).float()
+        terms = {"l1": self.l1 * F.l1_loss(sr, hr)}
+        true_noise = lr - _degraded(hr, truth, network.scale)
+        known = F.mse_loss(noise, true_noise) + _kernel_error(kernel, truth)
+        terms["reconstruction"] = self.reconstruction * known
+        if self.consistency:
+            simulated = _degraded(hr, kernel, network.scale) + noise
+            noise_again, kernel_again = network.extractor(simulated)
+            agreement = (
+                F.mse_loss(simulated, lr)
+                + F.mse_loss(noise_again.float(), noise)
+                + _kernel_error(kernel_again.float(), kernel)
+            )
+            terms["consistency"] = self.consistency * agreement
+        return Result(terms, sr)
+
+
+def _kernel_error(kernel: Tensor, truth: Tensor) -> Tensor:
+    return (kernel - truth).square().sum(1).mean()
+
+
+def _degraded(hr: Tensor, kernel: Tensor, scale: int) -> Tensor:
+    """Blurred by kernels ``(N, side**2)`` and made smaller, without noise, in float32."""
+    side = round(kernel.shape[1] ** 0.5)
+    with torch.autocast(hr.device.type, enabled=False):
+        return imresize(blur(hr, kernel.view(-1, side, side)), Fraction(1, scale))

@@ -1,0 +1,71 @@
+"""Time and speed of a run under way, and what is told of them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What the loop tells whoever watches."""
+
+    step: int
+    steps: int
+    phase: str
+    terms: Mapping[str, float]
+    """The loss and its parts."""
+    rate: float
+    steps_per_second: float
+    wait: float
+    """Share of the time spent on drawing and degrading pairs; on a GPU on queueing them."""
+    psnr_y: float | None
+    bicubic: float | None
+
+
+class Clock:
+    """Time since a run was entered, and since the last line of its log.
+
+    Args:
+        step: At which it was entered.
+    """
+
+    def __init__(self, step: int) -> None:
+        self.began = self.saved = self.logged = time.monotonic()
+        self.step = step
+        """Of the last line of the log."""
+        self.waited = 0.0
+        """Seconds spent on data since then."""
+        self.step_seconds: float | None = None
+        """What a step takes, from the second line on: the first one's steps fill the pool."""
+        self._warm = False
+
+    @property
+    def running(self) -> float:
+        """Seconds since the run was entered."""
+        return time.monotonic() - self.began
+
+    @property
+    def since_saved(self) -> float:
+        """Seconds since the last state was saved."""
+        return time.monotonic() - self.saved
+
+    def save(self) -> None:
+        """A state has been saved."""
+        self.saved = time.monotonic()
+
+    def window(self, step: int) -> tuple[float, float, float]:
+        """Close the time since the last line of the log, and begin the next.
+
+        Returns:
+            Its seconds, its steps a second, and the share of it that data took.
+        """
+        now = time.monotonic()
+        seconds = max(now - self.logged, 1e-9)
+        steps, waited = step - self.step, self.waited
+        if self._warm and steps:
+            self.step_seconds = seconds / steps
+        self._warm = True
+        self.logged, self.waited, self.step = now, 0.0, step
+        return seconds, steps / seconds, waited / seconds

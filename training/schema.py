@@ -1,0 +1,188 @@
+"""What a recipe may say: frozen tables, whose documentation is under each key."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from sr_cli.degradation.two_stage import Preset
+
+Degradation = Literal["two-stage", "blur", "isotropic", "anisotropic", "blur-noise"]
+
+
+@dataclass(frozen=True)
+class Network:
+    """The network: in TOML ``family`` and the constructor's keywords beside it."""
+
+    family: str
+    """Its name in `sr_cli.networks.registry`."""
+    options: Mapping[str, Any]
+    """All of its constructor's keywords, defaults included."""
+
+    @property
+    def scale(self) -> int:
+        """Enlargement."""
+        return int(self.options["scale"])
+
+
+@dataclass(frozen=True)
+class Start:
+    """How the network is initialised."""
+
+    after: str = ""
+    """The recipe whose weights this one is meant to go on from (``--weights``)."""
+    high_pass_filters: float = 0.0
+    """Share of DAN's image head's filters that start with zero mean and `high_pass_gain`: the
+    traces the Estimator looks for are high frequencies, its usual input is brightness."""
+    high_pass_gain: float = 4.0
+    estimator_gain: float = 1.0
+    """Factor on the weights of DAN's Estimator's 3x3 convolutions; sqrt(6) makes torch's start
+    He's, at which signals keep their size from layer to layer."""
+    residual_gain: float = 1.0
+    """Factor on the last convolution of every EDSR block or RRDB."""
+
+
+@dataclass(frozen=True)
+class Data:
+    """How pairs are drawn."""
+
+    degradation: Degradation = "two-stage"
+    """``two-stage``: RealDAN's.  ``blur``: KernelDAN's.  The others are the earlier papers':
+    Gaussian kernels, round or not, bicubic downsampling and, in ``blur-noise``, white noise."""
+    preset: Preset = "physical"
+    """Of ``two-stage``."""
+    kernel: int = 21
+    """Side of the kernels of ``isotropic``, ``anisotropic`` and ``blur-noise``, odd."""
+    sigma: tuple[float, ...] = (0.2, 4.0)
+    """Range of the same kernels' widths, pixels."""
+    noise: tuple[float, ...] = (0.0, 0.0)
+    """Range of the noise's deviation on the 0..255 scale, of ``blur-noise``."""
+    pool: int = 256
+    """Pairs kept to mix batches from (RealDAN's queue); over all processes together."""
+    reuse: int = 1
+    """Times a pair is used on average; 1 as published."""
+    memory: float = 16.0
+    """Gigabytes of decoded pictures to keep in memory; more are mapped from a temporary file."""
+
+    @property
+    def trained_for(self) -> str:
+        """What manifests call the degradation (`sr_cli.zoo.schema.PRESETS`)."""
+        if self.degradation == "two-stage":
+            return self.preset
+        return "anisotropic" if self.degradation == "blur" else self.degradation
+
+
+@dataclass(frozen=True)
+class Loss:
+    """Weights of the terms; what is 0 is left out."""
+
+    l1: float = 1.0
+    """Mean absolute error of the picture."""
+    vector: float = 1.0
+    """Error of what the network estimates: vector, code or kernel."""
+    error: Literal["l2", "l1"] = "l2"
+    """Measure of that error, a mean over all numbers."""
+    standardised: bool = False
+    """Divide each number's error by its standard deviation over the degradation model."""
+    detail: float = 0.0
+    """DSSR's detail maps at every step (its alpha)."""
+    reconstruction: float = 0.0
+    """DMSR's kernel and noise map against the true ones (Eq. 7)."""
+    consistency: float = 0.0
+    """DMSR's degrading the truth as estimated (Eq. 8)."""
+    perceptual: float = 0.0
+    """Distance of deep features."""
+    features: Literal["vgg19", "squeezenet"] = "vgg19"
+    """Of which network."""
+    features_folder: str = ""
+    """Where its weights lie; VGG19's come from torchvision if this is empty."""
+    gan: float = 0.0
+    """The U-Net discriminator's opinion."""
+    discriminator_features: int = 64
+    """Channels of its first convolution."""
+
+
+@dataclass(frozen=True)
+class Optimiser:
+    """Adam and what follows it."""
+
+    beta1: float = 0.9
+    beta2: float = 0.999
+    clip: float = 0.0
+    """Largest norm of the gradient as a multiple of its moving average; 0 for no limit.  One freak
+    batch, of which the degradation model makes some, can otherwise undo thousands of steps."""
+    ema: float = 0.999
+    """Decay of the weights' moving average; 0 for none."""
+    half_moments: bool = False
+    """Write Adam's moments as bfloat16: a smaller state, no longer resumed to the bit."""
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A stretch of training with one batch shape and one constant rate."""
+
+    steps: int
+    batch: int
+    """Of all processes together."""
+    lr_crop: int
+    """Side of a low-resolution crop; the high-resolution one is ``scale`` times that."""
+    learning_rate: float
+    iterations: int | None = None
+    """T of the network from here on, if not its constructor's; a DAN that had less is unrolled by
+    `training.unroll`."""
+    trains: Literal["all", "estimator"] = "all"
+    """``"estimator"``: DAN's first estimate alone, without the Restorer."""
+    warmup: int = 0
+    """Steps over which the rate rises from zero."""
+    halve_at: tuple[int, ...] = ()
+    """Steps within the phase at which the rate is halved (the papers' schedules)."""
+    accumulate: int = 1
+    """Parts in which a batch is computed, one after the other, to save memory."""
+
+
+@dataclass(frozen=True)
+class Validation:
+    """Measuring during the run, on crops of held-out pictures degraded once with a fixed seed."""
+
+    every: int = 5000
+    crop: int = 256
+    """Side of the high-resolution crop from each picture's centre."""
+    degradations: int = 4
+    """Different degradations of each crop."""
+    strips: int = 4
+    """Crops of which a strip (low, bicubic, ours, truth) is drawn each time."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A whole run."""
+
+    name: str
+    model: str
+    """Name of the model in the manifest that this recipe makes."""
+    network: Network
+    phase: tuple[Phase, ...]
+    description: str = ""
+    seed: int = 0
+    decay_steps: int = 0
+    """Steps after the last phase over which the rate falls to zero, branched from the state that
+    later runs resume."""
+    save_minutes: float = 5.0
+    """Time between two saved states."""
+    start: Start = field(default_factory=Start)
+    data: Data = field(default_factory=Data)
+    loss: Loss = field(default_factory=Loss)
+    optimiser: Optimiser = field(default_factory=Optimiser)
+    validation: Validation = field(default_factory=Validation)
+
+    @property
+    def stable_steps(self) -> int:
+        """Steps of all phases together."""
+        return sum(phase.steps for phase in self.phase)
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The constructor's keywords of the network that the recipe ends with."""
+        last = self.phase[-1].iterations
+        return {**self.network.options, **({} if last is None else {"iterations": last})}

@@ -1,0 +1,139 @@
+"""The state of a whole run on the disk: what each process saves, and which state is gone on from.
+
+stable/      the main process's states of the stable part
+decay/       the same while and after the rate falls
+others/N-stable/, others/N-decay/    what only process N knows
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from training import checkpoint
+from training.feeder import Feeder
+from training.initial import TrainingError
+from training.learner import Learner
+from training.moments import half_moments
+from training.processes import Processes
+from training.schedule import Position
+from training.schema import Recipe
+
+
+@dataclass
+class Totals:
+    """What a run adds up over all of its pieces."""
+
+    seconds: float = 0.0
+    psnr_y: float | None = None
+    """Of the last validation."""
+    best_psnr_y: float | None = None
+
+
+@dataclass(frozen=True)
+class RunState:
+    """Saves and restores a run, in every one of its processes."""
+
+    recipe: Recipe
+    out: Path
+    processes: Processes
+    learner: Learner
+    feeder: Feeder
+
+    def save(self, position: Position, totals: Totals) -> None:
+        """Write everything the run needs to go on to the step, atomically.
+
+        Raises:
+            TrainingError: It could not be written; the last state is whole.
+        """
+        kind = "decay" if position.decaying else "stable"
+        try:
+            if self.processes.main:
+                checkpoint.write(self.out / kind, position.step, self._of(position, totals))
+            else:
+                feeder = {"feeder": self.feeder.state()}
+                checkpoint.write(self._other(kind), position.step, feeder)
+        except checkpoint.CheckpointError as error:
+            raise TrainingError(str(error)) from None
+        finally:
+            self.processes.wait()
+
+    def _other(self, kind: str) -> Path:
+        return self.out / "others" / f"{self.processes.index}-{kind}"
+
+    def _of(self, position: Position, totals: Totals) -> dict[str, Any]:
+        learner = self.learner.state()
+        if self.recipe.optimiser.half_moments:
+            learner["optimiser"] = half_moments(learner["optimiser"])
+        place = {key: value for key, value in vars(position).items() if key != "recipe"}
+        return {
+            "recipe": self.recipe.name,
+            "stable_steps": self.recipe.stable_steps,
+            "processes": self.processes.count,
+            "position": place,
+            "totals": asdict(totals),
+            "learner": learner,
+            "feeder": self.feeder.state(),
+        }
+
+    def load(self, begin: Callable[[Position], None]) -> tuple[Position, Totals] | None:
+        """Go on from the run's folder.
+
+        Args:
+            begin: Turns learner and feeder to the phase of a position, before they are filled.
+
+        Returns:
+            Where the run is, or None if there is nothing to go on from.
+
+        Raises:
+            TrainingError: The state is another recipe's, or cannot be read.
+        """
+        return self._load("decay", begin) or self._load("stable", begin)
+
+    def _load(self, kind: str, begin: Callable[[Position], None]) -> tuple[Position, Totals] | None:
+        path = checkpoint.latest(self.out / kind)
+        if path is None:
+            return None
+        try:
+            state = checkpoint.read(path)
+        except checkpoint.CheckpointError as error:
+            raise TrainingError(str(error)) from None
+        if state["recipe"] != self.recipe.name:
+            raise TrainingError(
+                f"{path} belongs to the recipe '{state['recipe']}', not '{self.recipe.name}'. "
+                "Choose another --out folder."
+            )
+        if kind == "decay" and self._more_to_do_before(state):
+            return None
+        try:
+            position = Position(self.recipe, **state["position"])
+            begin(position)
+            self.learner.load(state["learner"])
+            self._load_feeder(state, kind, position.step)
+            return position, Totals(**state["totals"])
+        except (RuntimeError, ValueError, KeyError, IndexError) as error:
+            reason = " ".join(str(error).splitlines()[:2])
+            raise TrainingError(
+                f"{path} does not fit the recipe as it is now: {reason}. Undo the change, or "
+                "choose another --out folder."
+            ) from None
+
+    def _load_feeder(self, state: dict[str, Any], kind: str, step: int) -> None:
+        feeder, own = state["feeder"], state["processes"] == self.processes.count
+        if own and not self.processes.main:
+            mine = checkpoint.latest(self._other(kind))
+            own = mine is not None and int(mine.name) == step
+            feeder = checkpoint.read(mine)["feeder"] if mine and own else feeder
+        self.feeder.load(feeder, step, own=own)
+
+    def _more_to_do_before(self, decay: dict[str, Any]) -> bool:
+        """Whether a decay gives way to its stable part, which then branches off again, later.
+
+        That is so when the recipe has been lengthened, or when the decay is done and had begun
+        early, within a time budget.
+        """
+        stable, position = self.recipe.stable_steps, decay["position"]
+        done = position["phase_step"] >= self.recipe.decay_steps
+        return stable > decay["stable_steps"] or (done and position["branched_at"] < stable)
