@@ -221,7 +221,7 @@ def _print(answer: dict[str, Any]) -> None:
             "-" if row["peak_megabytes"] is None else str(row["peak_megabytes"]),
             str(row.get("predicted_megabytes", "-")),
         )
-    console.out.print(table, width=max(console.out.width, 110))
+    console.print_wide(table)
     console.out.print(
         "s/MP: of the enlarged picture. network: share of the time. matmul: arithmetic of the "
         "whole picture, beside a large matrix product. tiles: their arithmetic, halos included, "

@@ -12,6 +12,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.table import Table
 
 out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -46,6 +47,11 @@ def print_json(value: Any) -> None:
     """One JSON object on one line of standard output."""
     sys.stdout.write(json.dumps(value, ensure_ascii=False) + "\n")
     sys.stdout.flush()
+
+
+def print_wide(table: Table, width: int = 110) -> None:
+    """A table that would lose its sense in the eighty columns of a pipe."""
+    Console(highlight=False, width=max(out.width, width)).print(table)
 
 
 def complain(message: str) -> None:

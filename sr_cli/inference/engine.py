@@ -51,6 +51,11 @@ class Growing:
         """Bands ``(h, scale*W, 3)`` in [0, 1] from top to bottom; to be gone through once."""
         return (rows for _, rows in self._walk.picture())
 
+    def fill(self, picture: Floats) -> None:
+        """All of it into ``(scale*H, scale*W, 3)``, instead of going through the bands."""
+        for _ in self._walk.picture(picture):
+            pass
+
     @property
     def vector(self) -> Floats | None:
         """See `Result.vector`; known when the first band is."""
@@ -170,10 +175,7 @@ class Engine:
         growing = self.grow(rgb, tile, progress)
         scale = self.backend.scale
         output = np.empty((height * scale, width * scale, 3), np.float32)
-        top = 0
-        for rows in growing:
-            output[top : top + len(rows)] = rows
-            top += len(rows)
+        growing.fill(output)
         return Result(output, growing.vector, growing.tiles, "none", growing.notes)
 
     def _blended(

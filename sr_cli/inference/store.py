@@ -18,6 +18,16 @@ BAND = 64
 """Rows that are allocated and let go together."""
 
 
+@dataclass(frozen=True)
+class Band:
+    """Some rows of a feature map."""
+
+    values: Array
+    """``(1, channels, rows, columns)``."""
+    size: int
+    """Bytes of memory; 0 in a file."""
+
+
 @dataclass
 class Memory:
     """Where feature maps live: in memory up to a limit, beyond it in a temporary file."""
@@ -25,34 +35,46 @@ class Memory:
     backend: Backend
     limit: int
     """Bytes."""
-    used: int = 0
+    held: int = 0
     peak: int = 0
     spilled: int = 0
     """Bytes that went to files so far."""
+    spare: dict[tuple[int, ...], list[Band]] = field(default_factory=dict)
+    """Given back, by shape."""
 
-    def take(self, channels: int, rows: int, columns: int) -> tuple[Array, int]:
-        """A map of uninitialised values, and the bytes to give back for it.
+    def take(self, channels: int, rows: int, columns: int) -> Band:
+        """A map of uninitialised values, to be given back.
 
         Raises:
             InferenceError: There is no room for the file.
         """
+        shape = channels, rows, columns
+        if spare := self.spare.get(shape):
+            return spare.pop()
         size = channels * rows * columns * self.backend.store_dtype.itemsize
-        if self.used + size > self.limit:
+        if self.held + size > self.limit:
+            self._drop_spare()
+        if self.held + size > self.limit:
             self.spilled += size
             memory = _file_memory(size, self.backend.store_dtype)
-            return self.backend.wrap(memory, channels, rows, columns), 0
-        self.used += size
-        self.peak = max(self.peak, self.used)
+            return Band(self.backend.wrap(memory, *shape), 0)
+        self.held += size
+        self.peak = max(self.peak, self.held)
         if self.backend.on_host:
-            # Straight from the system and back to it: an allocator would keep what is let go, in
-            # pieces between the short-lived tensors of tiles.
+            # Straight from the system: an allocator would scatter it between the short-lived
+            # tensors of tiles, and could not give it back.
             memory = np.frombuffer(mmap.mmap(-1, size), self.backend.store_dtype)
-            return self.backend.wrap(memory, channels, rows, columns), size
-        return self.backend.empty(channels, rows, columns), size
+            return Band(self.backend.wrap(memory, *shape), size)
+        return Band(self.backend.empty(*shape), size)
 
-    def give_back(self, size: int) -> None:
-        """What `take` said."""
-        self.used -= size
+    def give_back(self, band: Band) -> None:
+        """What `take` gave; kept for the next that wants the like, since new memory costs time."""
+        if band.size:
+            self.spare.setdefault(tuple(band.values.shape[1:]), []).append(band)
+
+    def _drop_spare(self) -> None:
+        self.held -= sum(band.size for bands in self.spare.values() for band in bands)
+        self.spare.clear()
 
 
 def _file_memory(size: int, kind: np.dtype[Any]) -> np.ndarray[Any, Any]:
@@ -77,7 +99,7 @@ class FeatureMap:
     memory: Memory
     height: int
     width: int
-    bands: dict[int, tuple[Array, int]] = field(default_factory=dict)
+    bands: dict[int, Band] = field(default_factory=dict)
 
     def write(self, window: Window, values: Array) -> None:
         """Keep the values of a window's tile, ``(1, C, bottom - top, right - left)``."""
@@ -87,7 +109,7 @@ class FeatureMap:
                 shape = values.shape[1], last - first, self.width
                 self.bands[number] = self.memory.take(*shape)
             top, bottom = max(first, window.top), min(last, window.bottom)
-            band = self.bands[number][0]
+            band = self.bands[number].values
             columns = slice(window.left, window.right)
             part = values[:, :, top - window.top : bottom - window.top]
             band[:, :, top - first : bottom - first, columns] = part
@@ -99,10 +121,10 @@ class FeatureMap:
             first = number * BAND
             rows = slice(max(window.outer_top - first, 0), window.outer_bottom - first)
             columns = slice(window.outer_left, window.outer_right)
-            parts.append(self.bands[number][0][:, :, rows, columns])
+            parts.append(self.bands[number].values[:, :, rows, columns])
         return self.memory.backend.join(parts)
 
     def forget_above(self, row: int) -> None:
         """Let go of what lies above a row."""
         for number in [n for n in self.bands if min((n + 1) * BAND, self.height) <= row]:
-            self.memory.give_back(self.bands.pop(number)[1])
+            self.memory.give_back(self.bands.pop(number))

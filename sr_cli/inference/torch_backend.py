@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Literal
@@ -64,7 +65,7 @@ class TorchBackend:
         return torch.autocast(self.place.type, self.half)
 
     def is_finite(self, array: Tensor) -> bool:
-        if self.half is None:
+        if self.half is not torch.float16:  # bf16 has the range of single precision
             return True
         return bool(torch.isfinite(array.sum(dtype=torch.float32)))
 
@@ -88,9 +89,20 @@ class TorchBackend:
         return numbers.view(rows, columns, channels).permute(2, 0, 1).unsqueeze(0)
 
     def join(self, parts: Sequence[Tensor]) -> Tensor:
-        here = [part.to(self.place) for part in parts]
-        joined = torch.cat(here, 2) if len(here) > 1 else here[0]
-        return joined.contiguous(memory_format=torch.channels_last)
+        if len(parts) == 1:
+            return parts[0].to(self.place).contiguous(memory_format=torch.channels_last)
+        _, channels, _, columns = parts[0].shape
+        ends = list(itertools.accumulate(part.shape[2] for part in parts))
+        # Not `cat`, whose result has to be laid out anew.
+        joined = torch.empty(
+            (1, channels, ends[-1], columns),
+            dtype=parts[0].dtype,
+            device=self.place,
+            memory_format=torch.channels_last,
+        )
+        for part, end in zip(parts, ends, strict=True):
+            joined[:, :, end - part.shape[2] : end] = part
+        return joined
 
     def sums(self, cells: Tensor) -> NDArray[np.float64]:
         numbers: NDArray[np.float64] = cells.double().sum((0, 2, 3)).cpu().numpy()

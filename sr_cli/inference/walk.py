@@ -102,13 +102,22 @@ class Walk:
         self.behind = self._lags()
         self.done, self.all = 0, self.height * self.width * sum(map(_is_spatial, backend.steps))
 
-    def picture(self) -> Iterator[tuple[int, NDArray[np.float32]]]:
-        """The enlarged picture from top to bottom: row of the input and ``(h, scale*W, 3)``."""
+    def picture(
+        self, into: NDArray[np.float32] | None = None
+    ) -> Iterator[tuple[int, NDArray[np.float32]]]:
+        """The enlarged picture from top to bottom: row of the input and ``(h, scale*W, 3)``.
+
+        Args:
+            into: ``(scale*H, scale*W, 3)`` to be filled; what is yielded is then a part of it.
+        """
         step = self.steps[SR]
         while self.made[SR] < self.height:
             top = self.made[SR]
             height = self._next_band(step)
-            rows = np.empty((height * step.scale, self.width * step.scale, 3), np.float32)
+            if into is None:
+                rows = np.empty((height * step.scale, self.width * step.scale, 3), np.float32)
+            else:
+                rows = into[top * step.scale : (top + height) * step.scale]
 
             def keep(window: Window, values: Array, top: int = top, rows: Array = rows) -> None:
                 piece = self.backend.numpy(values)[0].transpose(1, 2, 0)
