@@ -209,13 +209,18 @@ def speed(answer: Mapping[str, Any]) -> str:
             one["tile"],
             f"{one['seconds']:.2f}",
             f"{one['seconds_per_megapixel']:.2f}",
-            one["peak_megabytes"] or "-",
+            _percent(one["network_share"]),
             _percent(one.get("share_of_matrix_product")),
+            one.get("overhead_of_tiles", "-"),
+            one["peak_megabytes"] or "-",
+            # One tile of the whole picture is all at work.
+            "-" if one["tile"] == 0 else one.get("predicted_megabytes", "-"),
         )
         for one in answer["rows"]
     ]
-    columns = ("input", "model", "runs on", "tile", "seconds", "per megapixel out", "peak MB")
-    return table((*columns, "of the matrix product's pace"), rows)
+    columns = ("input", "model", "runs on", "tile", "seconds", "per MP out", "in the network")
+    more = ("of the matrix product's pace", "arithmetic of tiles", "peak MB", "foretold MB")
+    return table((*columns, *more), rows)
 
 
 def _percent(share: float | None) -> str:

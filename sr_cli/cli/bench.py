@@ -174,10 +174,8 @@ def _row(
         row["multiply_adds"] = whole
         row["overhead_of_tiles"] = round(multiply_adds(net, height, width, one.tile) / whole, 3)
         row["share_of_matrix_product"] = round(whole / network / rates[engine.precision], 3)
-        if engine.backend.steps:
-            side = one.tile or (
-                automatic_tile(engine.device) if one.tile is None else max(width, height)
-            )
+        if engine.backend.steps and one.tile != 0:  # one tile of everything is all at work
+            side = one.tile or automatic_tile(engine.device)
             features = feature_bytes(net, height, width, side, engine.precision)
             pictures = picture_bytes(height, width, engine.scale)
             row["predicted_megabytes"] = round((pictures + features) / 1e6)

@@ -272,6 +272,7 @@ def _grown(job: Job, taken: Taken, progress: Callable[[float, float], None]) -> 
             alpha = picture.alpha
             yield band, None if alpha is None else enlarge_rows(alpha, scale, top, bottom)
             top = bottom
+            del band, alpha  # before the next ones are made
 
     write_rows(
         picture,

@@ -10,6 +10,7 @@ import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
@@ -110,7 +111,8 @@ def write_rows(
 
     ahead = iter(rows)
     first = prepared(next(ahead))
-    bands = itertools.chain([first.samples], (prepared(band).samples for band in ahead))
+    # Not a loop, whose variable would hold on to floats while the next ones are made.
+    bands = itertools.chain([first.samples], map(attrgetter("samples"), map(prepared, ahead)))
     deep, channels = first.samples.dtype == np.uint16, first.samples.shape[2]
     made = Rows(size[1], size[0], channels, deep, bands)
     with _os_errors(path), replacing(path) as stream:

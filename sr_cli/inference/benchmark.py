@@ -88,7 +88,7 @@ def _time(engine: Engine, picture: Path, tile: int | None, timing: Timing) -> No
         began = time.perf_counter()
         small = read(picture)
         if engine.is_seamless and is_grown(small.height, small.width, engine.scale):
-            rows = ((band, None) for band in engine.grow(small.rgb, tile))
+            rows = map(_opaque, engine.grow(small.rgb, tile))
             size = small.width * engine.scale, small.height * engine.scale
             write_rows(small, rows, size, target, format="png")
         else:
@@ -98,6 +98,10 @@ def _time(engine: Engine, picture: Path, tile: int | None, timing: Timing) -> No
     timing.seconds.append(seconds)
     timing.network.append(spent[0])
     timing.peak += peak
+
+
+def _opaque(rows: NDArray[np.float32]) -> tuple[NDArray[np.float32], None]:
+    return rows, None
 
 
 def is_grown(height: int, width: int, scale: int) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Literal
 
 import numpy as np
@@ -49,7 +50,7 @@ class Growing:
 
     def __iter__(self) -> Iterator[Floats]:
         """Bands ``(h, scale*W, 3)`` in [0, 1] from top to bottom; to be gone through once."""
-        return (rows for _, rows in self._walk.picture())
+        return map(itemgetter(1), self._walk.picture())
 
     def fill(self, picture: Floats) -> None:
         """All of it into ``(scale*H, scale*W, 3)``, instead of going through the bands."""
@@ -191,9 +192,10 @@ class Engine:
             tiling.shrink(max(SMALLEST_TILE, -(-tiling.side // 2 // GRID) * GRID))
 
     def _walk(self, rgb: Floats, tiling: Tiling, progress: Progress | None) -> Walk:
-        limit = (
-            feature_limit(self.backend.device) if self.memory_limit is None else self.memory_limit
-        )
+        limit = self.memory_limit
+        if limit is None:
+            # Only features on the device itself compete for its memory.
+            limit = feature_limit("cpu" if self.backend.on_host else self.backend.device)
         return Walk(self.backend, rgb, tiling, Memory(self.backend, limit), progress)
 
     def _tiling(self, tile: int | None, height: int, width: int) -> Tiling:

@@ -52,8 +52,9 @@ def open_model(
         device: ``auto``, or as torch names it.
         precision: ``auto`` for the fastest that the device computes in by itself, or what an
             ``.onnx`` file is in.
-        backend: What runs it.  ``auto`` is torch where that is installed, which was the faster one
-            in every measurement (see docs/onnx.md), except for what it does not run.
+        backend: What runs it.  ``auto`` is torch where that is installed: on CPUs both are equally
+            fast in single precision, and torch has bf16 (see docs/onnx.md).  It is ONNX Runtime
+            for int8, and without torch.
 
     Raises:
         ZooError: There is no such model, or its weights cannot be had or read.

@@ -126,6 +126,7 @@ class Walk:
 
             self._band(step, height, keep)
             yield top, rows
+            del rows, keep  # before the next ones are made
 
     def degradation(self) -> NDArray[np.float32] | None:
         """The estimated vector, flat, if the network has one."""
@@ -165,6 +166,8 @@ class Walk:
         band above.
         """
         top, side = self.made[step.output], self.tiling.side
+        if step.scale > 1:
+            side = self.tiling.side_for(step)  # rows of the enlarged picture are wide
         if self.tiling.whole:
             return self.height - top
         lag = self.behind[step.output]

@@ -99,9 +99,9 @@ def test_bicubic_under_gaussian8_is_that_of_the_authors_code(scale: int) -> None
 def test_a_benchmark_is_a_table() -> None:
     row = {"size": [512, 512], "model": "m", "backend": "torch", "device": "cpu", "tile": "auto"}
     row |= {"precision": "fp32", "seconds": 3.21, "seconds_per_megapixel": 0.77}
-    row |= {"peak_megabytes": None, "share_of_matrix_product": 0.456}
+    row |= {"peak_megabytes": None, "share_of_matrix_product": 0.456, "network_share": 0.9}
     last = tables.speed({"rows": [row]}).splitlines()[-1]
-    assert last == "| 512x512 | m | torch cpu fp32 | auto | 3.21 | 0.77 | - | 46% |"
+    assert last == "| 512x512 | m | torch cpu fp32 | auto | 3.21 | 0.77 | 90% | 46% | - | - | - |"
 
 
 def test_a_model_that_harms_some_pictures_is_visible() -> None:
