@@ -38,12 +38,11 @@ def estimate_degradation(
     from sr_cli.cli.plotting import plot_estimates
     from sr_cli.degradation.explain import explain, to_json
     from sr_cli.images import PictureError, read
-    from sr_cli.inference.opening import open_model
+    from sr_cli.inference.opening import names_onnx_file, open_model
 
     # Half precision would blur the traces that estimates are made from, and saves little here.
     # What a file computes in is settled.
-    is_onnx = model.partition("@")[0].lower().endswith(".onnx")
-    opened = open_model(model, device, "auto" if is_onnx else "fp32")
+    opened = open_model(model, device, "auto" if names_onnx_file(model) else "fp32")
     if opened.layout is None:
         raise console.CommandError(
             f"{opened.name} does not estimate how a picture was degraded. "

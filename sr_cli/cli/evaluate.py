@@ -101,6 +101,8 @@ def evaluate(
 
     Example: sr-cli evaluate --data held-out/ --protocol real --compare
     """
+    from sr_cli.inference.opening import torch_device
+
     turns = _iterations(iterations)
     chosen = _protocol(protocol, scale)
     settings = Settings(
@@ -111,7 +113,7 @@ def evaluate(
         _measures(chosen, rgb=rgb, features=features, lpips=lpips, niqe=niqe),
         estimate_only,
         save_images,
-        options.choose_device(device),
+        torch_device(device),
         precision.value,
     )
     rounds = plan(settings, data, model or [DEFAULT_MODEL], scale or [], turns, truth=truth)

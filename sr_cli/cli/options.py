@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
-
-if TYPE_CHECKING:
-    import torch
 
 Model = Annotated[
     str,
@@ -47,13 +44,6 @@ Precision = Annotated[
     ),
 ]
 Backend = Annotated[BackendName, typer.Option(help="What runs the network.")]
-
-
-def choose_device(name: str) -> torch.device:
-    """See `sr_cli.inference.opening.torch_device`."""
-    from sr_cli.inference.opening import torch_device
-
-    return torch_device(name)
 
 
 def tile_side(text: str) -> int | None:

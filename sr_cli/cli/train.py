@@ -82,11 +82,12 @@ def train(
             "A few hundred sharp pictures of a megapixel are a start; DIV2K and Flickr2K are what "
             "the papers used."
         )
+    from sr_cli.inference.opening import torch_device
     from training.session import run_session
     from training.trainer import Options
 
     folder = out if out is not None else Path("runs") / chosen.name
-    place = options.choose_device(device)
+    place = torch_device(device)
     how = Options(
         half=precision is not options.PrecisionName.FP32,
         compiled=compiled,

@@ -18,6 +18,7 @@ from sr_cli.images.picture import PictureError
 from sr_cli.images.quiet import quiet
 
 _BAND = 2**20  # samples compressed at a time
+PNG_LEVEL = 4  # of 8-bit PNGs: half the time of zlib's usual 6, for files 1 % larger
 _PNG_COLOURS = {1: 0, 2: 4, 3: 2, 4: 6}  # channels -> colour type
 _TIFF_LIMIT = 2**32 - 2**20  # offsets have 32 bits; leave room for the metadata
 
@@ -84,7 +85,7 @@ def _put_chunk(stream: BinaryIO, kind: bytes, body: bytes) -> None:
 
 def _png_pixels(picture: Rows) -> Iterator[bytes]:
     """Compressed rows, each under the filter "Up" or "Sub" (PNG 9.2), whichever is smaller."""
-    packer = zlib.compressobj(6 if picture.deep else 4)
+    packer = zlib.compressobj(6 if picture.deep else PNG_LEVEL)
     step = picture.channels * (2 if picture.deep else 1)
     above = np.zeros((1, picture.width * step), dtype=np.uint8)
     for band in picture.few:

@@ -32,11 +32,7 @@ MATRIX = 4096
 """Side of the square matrices whose product sets the pace."""
 WARM = 300
 """Side of the corner that engines warm up on: more than a tile."""
-DTYPES: dict[Precision, torch.dtype] = {
-    "fp32": torch.float32,
-    "fp16": torch.float16,
-    "bf16": torch.bfloat16,
-}
+DTYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, **HALVES}
 
 
 @dataclass

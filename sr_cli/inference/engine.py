@@ -15,7 +15,7 @@ from sr_cli.inference.blend import blended
 from sr_cli.inference.memory import automatic_tile, feature_limit
 from sr_cli.inference.store import Memory
 from sr_cli.inference.tiles import GRID, count
-from sr_cli.inference.walk import SMALLEST_TILE, Tiling, Walk
+from sr_cli.inference.walk import SMALLEST_TILE, Tiling, Walk, half_side
 
 Floats = NDArray[np.float32]
 Progress = Callable[[int, int], None]
@@ -189,7 +189,7 @@ class Engine:
                 fits = min(tiling.side, max(rgb.shape)) <= SMALLEST_TILE
                 if fits or not self.backend.ran_out_of_memory(error):
                     raise
-            tiling.shrink(max(SMALLEST_TILE, -(-tiling.side // 2 // GRID) * GRID))
+            tiling.shrink(half_side(tiling.side))
 
     def _walk(self, rgb: Floats, tiling: Tiling, progress: Progress | None) -> Walk:
         limit = self.memory_limit

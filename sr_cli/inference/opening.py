@@ -38,6 +38,12 @@ class OpenModel:
         return self.engine.scale
 
 
+def names_onnx_file(name: str) -> bool:
+    """Whether a model's name is an ``.onnx`` file's, here or on the Hub."""
+    address = name.partition("@")[0] if name.startswith("hf:") else name
+    return address.lower().endswith(".onnx")
+
+
 def open_model(
     name: str,
     device: str = "auto",
@@ -60,13 +66,13 @@ def open_model(
         ZooError: There is no such model, or its weights cannot be had or read.
         InferenceError: The device, the precision or the backend is not to be had here.
     """
-    if name.startswith("hf:") and name.partition("@")[0].lower().endswith(".onnx"):
-        from sr_cli.zoo import hub
+    if names_onnx_file(name):
+        path = Path(name)
+        if name.startswith("hf:"):
+            from sr_cli.zoo import hub
 
-        path = hub.fetch(hub.parse_reference(name))
+            path = hub.fetch(hub.parse_reference(name))
         return _of_file(path, name, device, precision, backend)
-    if name.lower().endswith(".onnx"):
-        return _of_file(Path(name), name, device, precision, backend)
     by_onnx = backend == "auto" and (precision == "int8" or not _has_torch())
     if backend == "onnx" or by_onnx:
         return _exported(name, device, precision)

@@ -18,7 +18,7 @@ from sr_cli.inference.engine import Engine
 from sr_cli.inference.plan import Step, steps_of
 from sr_cli.networks.stages import SuperResolver
 
-HALVES = {"fp16": torch.float16, "bf16": torch.bfloat16}
+HALVES: dict[Precision, torch.dtype] = {"fp16": torch.float16, "bf16": torch.bfloat16}
 
 
 class TorchBackend:

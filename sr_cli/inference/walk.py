@@ -25,6 +25,11 @@ from sr_cli.inference.tiles import GRID, Window, band_windows
 SMALLEST_TILE = 32
 
 
+def half_side(side: int) -> int:
+    """The side of tiles to go on with when those of a side do not fit in memory."""
+    return max(SMALLEST_TILE, -(-side // 2 // GRID) * GRID)
+
+
 class Tiling:
     """The side of tiles, which shrinks for good when memory runs out."""
 
@@ -220,7 +225,7 @@ class Walk:
                 raise
             failure = error.with_traceback(None)  # which would hold on to memory
         if failure is not None:
-            smaller = max(SMALLEST_TILE, -(-side // 2 // GRID) * GRID)
+            smaller = half_side(side)
             self.tiling.shrink(smaller, step.scale)
             for part in window.split(smaller, step.halo, (self.height, self.width)):
                 self._tile(step, part, keep)

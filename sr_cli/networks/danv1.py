@@ -216,27 +216,32 @@ def last_upscale(state: Mapping[str, Tensor]) -> Renames:
     )
 
 
-def detect(state: Mapping[str, Tensor]) -> dict[str, Any] | None:
-    """Options of the DANv1 that a state dict in our names belongs to.
+def alternation_options(state: Mapping[str, Tensor]) -> dict[str, Any]:
+    """What the state dicts of DANv1 and DANv2 tell in the same way.
 
     The number of iterations leaves no trace in the weights: it is the published models' 4.
+    """
+    features = state["restorer.head.weight"].shape[0]
+    kernel_numbers, code_size = state["encoder"].shape[1:]
+    return {
+        "scale": upsampler_scale(state, "restorer.upsample", features),
+        "features": features,
+        "estimator_blocks": count(state, r"estimator\.body\.(\d+)\."),
+        "code_size": code_size,
+        "kernel_size": math.isqrt(kernel_numbers),
+        "iterations": 4,
+    }
+
+
+def detect(state: Mapping[str, Tensor]) -> dict[str, Any] | None:
+    """Options of the DANv1 that a state dict in our names belongs to.
 
     Returns:
         Keyword arguments for `DANv1`, or None if the state dict is not a DANv1's.
     """
     if not has_all(state, NEEDED):
         return None
-    features = state["restorer.head.weight"].shape[0]
-    kernel_numbers, code_size = state["encoder"].shape[1:]
-    return {
-        "scale": upsampler_scale(state, "restorer.upsample", features),
-        "features": features,
-        "blocks": count(state, r"restorer\.body\.(\d+)\."),
-        "estimator_blocks": count(state, r"estimator\.body\.(\d+)\."),
-        "code_size": code_size,
-        "kernel_size": math.isqrt(kernel_numbers),
-        "iterations": 4,
-    }
+    return alternation_options(state) | {"blocks": count(state, r"restorer\.body\.(\d+)\.")}
 
 
 FAMILY = Family("DANv1", DANv1, detect, convert_published, NEEDED, "code")

@@ -17,7 +17,6 @@ Paper: Luo et al., "End-to-end Alternating Optimization for Blind Super Resoluti
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -26,9 +25,9 @@ import torch
 from torch import Tensor, nn
 
 from sr_cli.networks.blocks import LEAK, upsampler
-from sr_cli.networks.danv1 import KernelAlternation, last_upscale
+from sr_cli.networks.danv1 import KernelAlternation, alternation_options, last_upscale
 from sr_cli.networks.family import Family
-from sr_cli.networks.keys import Renames, count, has_all, rename, upsampler_scale
+from sr_cli.networks.keys import Renames, count, has_all, rename
 from sr_cli.networks.stages import DEGRADATION, LR, SR, Stage
 
 BLOCK_HALO = 2
@@ -265,24 +264,14 @@ def convert_published(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def detect(state: Mapping[str, Tensor]) -> dict[str, Any] | None:
     """Options of the DANv2 that a state dict in our names belongs to.
 
-    The number of iterations leaves no trace in the weights: it is the published models' 4.
-
     Returns:
         Keyword arguments for `DANv2`, or None if the state dict is not a DANv2's.
     """
     if not has_all(state, NEEDED):
         return None
-    features = state["restorer.head.weight"].shape[0]
-    kernel_numbers, code_size = state["encoder"].shape[1:]
-    return {
-        "scale": upsampler_scale(state, "restorer.upsample", features),
-        "features": features,
+    return alternation_options(state) | {
         "groups": count(state, r"restorer\.groups\.(\d+)\."),
         "group_blocks": count(state, r"restorer\.groups\.0\.(\d+)\."),
-        "estimator_blocks": count(state, r"estimator\.body\.(\d+)\."),
-        "code_size": code_size,
-        "kernel_size": math.isqrt(kernel_numbers),
-        "iterations": 4,
     }
 
 
