@@ -358,6 +358,10 @@ def _through_pillow(
     # Not `fromarray`, which wants to know the mode by itself; no copy where Pillow needs none.
     held = np.ascontiguousarray(samples)
     image = Image.frombuffer(mode, (width, height), held, "raw", mode, 0, 1)
+    if chosen.name == "avif" and mode == "RGB":
+        # From three channels libavif goes to YCbCr by short arithmetic, which shifts red and blue
+        # by most of a level. From four it does not, and it leaves out an opaque fourth.
+        image = image.convert("RGBA")
     try:
         image.save(stream, chosen.name.upper(), **_options(prepared, chosen, quality))
     except OSError as error:

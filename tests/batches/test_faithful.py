@@ -19,7 +19,7 @@ pytestmark = pytest.mark.usefixtures("interpolating")
 
 def flat(pixels: np.ndarray) -> np.ndarray:
     """The middles of the enlarged patches of `made.patches`, (2, 3, C)."""
-    return pixels[32::64, 32::64]
+    return made.centres(pixels[::4, ::4])
 
 
 def lab(pixels: np.ndarray, profile: bytes) -> np.ndarray:
@@ -37,7 +37,7 @@ def lab(pixels: np.ndarray, profile: bytes) -> np.ndarray:
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_photographs_come_out_upright(upscale: Upscale, tmp_path: Path, orientation: int) -> None:
     corners = np.array([[10, 60, 110], [160, 210, 250]], np.uint8)
-    shown = np.repeat(np.repeat(corners, 16, axis=0), 16, axis=1)
+    shown = made.enlarged(corners)
     turned = {
         1: shown,
         2: shown[:, ::-1],
@@ -53,11 +53,11 @@ def test_photographs_come_out_upright(upscale: Upscale, tmp_path: Path, orientat
     stored.save(tmp_path / "a.jpg", quality=100, exif=block)
     assert upscale(tmp_path / "a.jpg", "-o", tmp_path / "large.jpg").status == 0
     with Image.open(tmp_path / "large.jpg") as large:
-        assert large.size == (192, 128)
+        assert large.size == (384, 256)
         tags = made.tags_of(large.info["exif"])
         assert np.abs(flat(np.asarray(large)).astype(int)[..., 0] - corners).max() <= 2
     assert tags[made.ORIENTATION] == 1 and tags[made.MODEL] == "Test Camera"
-    assert (tags[made.WIDTH], tags[made.HEIGHT]) == (192, 128)
+    assert (tags[made.WIDTH], tags[made.HEIGHT]) == (384, 256)
 
 
 @pytest.mark.parametrize("ending", ["png", "jpg"])
@@ -67,21 +67,21 @@ def test_a_wide_gamut_keeps_its_profile_and_its_colours(
     colours = np.array(
         [[[255, 0, 0], [0, 255, 0], [0, 0, 255]], [[250, 240, 5], [9, 200, 190], [128, 128, 128]]]
     )
-    pixels = np.repeat(np.repeat(colours, 16, axis=0), 16, axis=1).astype(np.uint8)
+    pixels = made.enlarged(colours).astype(np.uint8)
     profile = made.display_p3()
     path = tmp_path / f"a.{ending}"
     Image.fromarray(pixels).save(path, icc_profile=profile, quality=100, subsampling="4:4:4")
     assert upscale(path, "-o", tmp_path / "large.png").status == 0
     with Image.open(path) as small, Image.open(tmp_path / "large.png") as large:
         assert large.info["icc_profile"] == profile
-        before = lab(np.asarray(small)[8::16, 8::16], profile)
+        before = lab(made.centres(np.asarray(small)), profile)
         after = lab(flat(np.asarray(large)), profile)
     assert np.linalg.norm(after - before, axis=-1).max() < 1
 
 
 def test_colours_can_be_had_in_srgb(upscale: Upscale, tmp_path: Path) -> None:
     colours = np.array([[[200, 100, 90], [90, 160, 90], [100, 90, 170]]] * 2)  # sRGB has them all
-    pixels = np.repeat(np.repeat(colours, 16, axis=0), 16, axis=1).astype(np.uint8)
+    pixels = made.enlarged(colours).astype(np.uint8)
     Image.fromarray(pixels).save(tmp_path / "a.png", icc_profile=made.display_p3())
     assert upscale(tmp_path / "a.png", "--color", "srgb").status == 0
     with Image.open(tmp_path / "a_x4.png") as large:
@@ -120,7 +120,7 @@ def test_gray_and_depth_stay(upscale: Upscale, tmp_path: Path, depth: int, endin
     assert upscale(path).status == 0
     large = read(tmp_path / f"a_x4.{ending}")
     assert large.metadata.is_gray and large.metadata.bit_depth == depth
-    error = np.abs(flat(large.rgb) - made.patches(gray=True, depth=depth)[8::16, 8::16]).max()
+    error = np.abs(flat(large.rgb) - made.centres(made.patches(gray=True, depth=depth))).max()
     assert error <= 0.51 / (2**depth - 1)
 
 
@@ -132,7 +132,7 @@ def test_flat_transparency_is_exact_and_opaque_stays_a_channel(
     assert upscale(tmp_path / "a.png", tmp_path / "opaque.png").status == 0
     large = read(tmp_path / "a_x4.png")
     assert large.alpha is not None
-    assert (flat(large.alpha) == made.patch_alpha()[8::16, 8::16]).all()
+    assert (flat(large.alpha) == made.centres(made.patch_alpha())).all()
     assert Image.open(tmp_path / "opaque_x4.png").mode == "RGBA"
 
 

@@ -9,23 +9,36 @@ from PIL import ImageCms
 
 from sr_cli.images import Metadata, Picture
 
+# Patches are wide enough that the blocks of 8x8 around their centres are flat even where chroma was
+# stored at half the size.
+SIDE = 32
+
 ORIENTATION, WIDTH, HEIGHT, MODEL, LENS, EXIF_DIRECTORY = 274, 40962, 40963, 272, 42036, 34665
 
 
 def patches(seed: int = 0, *, gray: bool = False, depth: int = 8) -> np.ndarray:
-    """(32, 48, 3) in [0, 1]: six flat patches whose colours a file of `depth` bits can hold."""
+    """(64, 96, 3) in [0, 1]: six flat patches whose colours a file of `depth` bits can hold."""
     top = 2**depth - 1
     rng = np.random.default_rng(seed)
     colours = np.rint(rng.uniform(0.1, 0.9, (2, 3, 1 if gray else 3)) * top) / top
-    flat = np.repeat(np.repeat(colours, 16, axis=0), 16, axis=1)
-    return np.broadcast_to(flat, (32, 48, 3)).astype(np.float32)
+    return np.broadcast_to(enlarged(colours), (2 * SIDE, 3 * SIDE, 3)).astype(np.float32)
 
 
 def patch_alpha(depth: int = 8) -> np.ndarray:
-    """(32, 48): patches from nothing to opaque."""
+    """(64, 96): patches from nothing to opaque."""
     top = 2**depth - 1
     values = np.rint(np.array([[0.0, 0.2, 0.4], [0.6, 0.8, 1.0]]) * top) / top
-    return np.repeat(np.repeat(values, 16, axis=0), 16, axis=1).astype(np.float32)
+    return enlarged(values).astype(np.float32)
+
+
+def enlarged(values: np.ndarray) -> np.ndarray:
+    """A patch of SIDE x SIDE for each value."""
+    return np.repeat(np.repeat(values, SIDE, axis=0), SIDE, axis=1)
+
+
+def centres(pixels: np.ndarray) -> np.ndarray:
+    """One pixel of each patch."""
+    return pixels[SIDE // 2 :: SIDE, SIDE // 2 :: SIDE]
 
 
 def picture(
@@ -133,7 +146,7 @@ def ink() -> bytes:
 
 
 def exif(
-    orientation: int = 1, *, size: tuple[int, int] = (48, 32), thumbnail: bytes = b"", order="<"
+    orientation: int = 1, *, size: tuple[int, int] = (96, 64), thumbnail: bytes = b"", order="<"
 ) -> bytes:
     """An EXIF block with a camera's name, sizes, a lens and, if given, a thumbnail."""
 

@@ -37,7 +37,7 @@ CORNERS = np.array([[10, 60, 110], [160, 210, 250]], dtype=np.uint8)  # no symme
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("format", ["PNG", "JPEG", "WEBP", "TIFF"])
 def test_every_orientation_ends_upright(format, orientation):
-    shown = np.repeat(np.repeat(CORNERS, 16, axis=0), 16, axis=1)
+    shown = made.enlarged(CORNERS)
     stored = {
         1: shown,
         2: shown[:, ::-1],
@@ -56,11 +56,11 @@ def test_every_orientation_ends_upright(format, orientation):
     else:
         options |= {"exif": b"Exif\0\0" + made.exif(orientation)}
     picture = read(stream_of(Image.fromarray(np.ascontiguousarray(stored)), format, **options))
-    assert picture.rgb.shape == (32, 48, 3)
-    assert np.abs(picture.rgb[8::16, 8::16, 0] * 255 - CORNERS).max() <= 1
+    assert picture.rgb.shape == (64, 96, 3)
+    assert np.abs(made.centres(picture.rgb)[..., 0] * 255 - CORNERS).max() <= 1
     data = encode(picture, format=format.lower())
     written = Image.open(io.BytesIO(data))
-    assert written.size == (48, 32)
+    assert written.size == (96, 64)
     assert written.getexif().get(274, 1) == 1
 
 
@@ -75,7 +75,7 @@ def test_deep_pixels_are_turned_too():
     end = at + 4 + length
     data = data[:end] + struct.pack(">I", checked) + data[end + 4 :]
     found = read(io.BytesIO(data))
-    assert found.rgb.shape == (48, 32, 3)
+    assert found.rgb.shape == (96, 64, 3)
     assert np.allclose(found.rgb, np.rot90(picture.rgb, -1), atol=1e-6)
 
 
@@ -240,8 +240,8 @@ def test_a_tiff_whose_rows_are_not_all_in_the_file_is_damaged():
 def test_the_limit_is_named_with_the_way_to_raise_it():
     data = encode(made.picture(), format="png")
     text = sentence(io.BytesIO(data), max_pixels=1000)
-    assert "48 x 32" in text and "1,000 pixels" in text and "--max-pixels 1536" in text
-    assert read(io.BytesIO(data), max_pixels=1536).width == 48
+    assert "96 x 64" in text and "1,000 pixels" in text and "--max-pixels 6144" in text
+    assert read(io.BytesIO(data), max_pixels=6144).width == 96
 
 
 def test_pillows_own_limit_neither_applies_nor_changes(monkeypatch):
@@ -250,7 +250,7 @@ def test_pillows_own_limit_neither_applies_nor_changes(monkeypatch):
         data = encode(made.picture(depth=16), format=format)
         with warnings.catch_warnings():
             warnings.simplefilter("error")
-            assert read(io.BytesIO(data)).width == 48
+            assert read(io.BytesIO(data)).width == 96
         with pytest.raises(PictureError):
             read(io.BytesIO(data[: len(data) // 2]))
     assert Image.MAX_IMAGE_PIXELS == 100
