@@ -124,7 +124,7 @@ def _open(name: str, device: str, precision: Any, backend: Any) -> OpenModel:
     from sr_cli.networks.registry import FAMILIES
 
     if not name.startswith(RANDOM):
-        return open_model(name, device, precision, backend)
+        return open_model(name, device, precision, backend, console.note)
     families = {family.name.lower(): family for family in FAMILIES}
     wanted = name.removeprefix(RANDOM).lower()
     if wanted not in families:

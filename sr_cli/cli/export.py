@@ -64,8 +64,10 @@ def export_onnx(
     origin = making.source(model)
     scale = origin.loaded.scale
     crops = pictures.crops(calibration, scale) if calibration else pictures.bundled(scale)
-    file = making.made(origin, precision.value, opset, crops)
-    found = compare(file, origin.loaded.network) if verify else None
+    with console.progress("Exporting"):
+        file = making.made(origin, precision.value, opset, crops)
+    with console.progress("Comparing with torch"):
+        found = compare(file, origin.loaded.network) if verify else None
     making.write(file, target)
     if as_json:
         differences = asdict(found) if found else None

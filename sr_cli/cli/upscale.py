@@ -119,7 +119,9 @@ def upscale(
 
     page = Report(model) if report else None
     devices = device.split(",")
-    opened = [open_model(model, one, precision.value, backend.value) for one in devices]
+    opened = [
+        open_model(model, one, precision.value, backend.value, console.note) for one in devices
+    ]
     factor = outscale or opened[0].scale
     jobs = [
         Job(

@@ -6,6 +6,7 @@ Needs no torch unless a model has to be exported.
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
 from pathlib import Path
 
 from sr_cli import __version__
@@ -23,12 +24,15 @@ def folder() -> Path:
     return Path(constants.HF_HOME) / "sr-cli"
 
 
-def exported(name: str, precision: Precision) -> OnnxFile:
+def exported(
+    name: str, precision: Precision, told: Callable[[str], None] | None = None
+) -> OnnxFile:
     """A model as an ONNX file, from the cache or made now.
 
     Args:
         name: As of `sr_cli.zoo.loading.load`.
         precision: ``fp32``, ``fp16`` or ``int8``.
+        told: Called with a sentence if it has to be made.
 
     Raises:
         ZooError: There is no such model, or its weights cannot be had.
@@ -39,7 +43,7 @@ def exported(name: str, precision: Precision) -> OnnxFile:
         # Whatever is wrong with it, it can be made anew.
         with contextlib.suppress(InferenceError):
             return read(_place(digest, precision))
-    return _made(name, precision)
+    return _made(name, precision, told)
 
 
 def _place(digest: str, precision: Precision) -> Path:
@@ -59,7 +63,7 @@ def _digest(name: str) -> str | None:
     return model.weights.sha256 if model.weights else None
 
 
-def _made(name: str, precision: Precision) -> OnnxFile:
+def _made(name: str, precision: Precision, told: Callable[[str], None] | None) -> OnnxFile:
     try:
         import torch  # noqa: F401
     except ModuleNotFoundError:
@@ -67,6 +71,8 @@ def _made(name: str, precision: Precision) -> OnnxFile:
             f"{name} has to be exported first, which needs torch. Install it, or name a file that "
             "`sr-cli export-onnx` made elsewhere."
         ) from None
+    if told:
+        told(f"Exporting {name} to ONNX in {precision}; the file is kept for the next time.")
     from sr_cli.export import making
     from sr_cli.export.calibration import bundled
     from sr_cli.export.verify import verify

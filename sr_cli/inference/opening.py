@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -49,6 +49,7 @@ def open_model(
     device: str = "auto",
     precision: PrecisionChoice = "auto",
     backend: BackendChoice = "auto",
+    told: Callable[[str], None] | None = None,
 ) -> OpenModel:
     """Load a model and put it on a device.
 
@@ -61,6 +62,7 @@ def open_model(
         backend: What runs it.  ``auto`` is torch where that is installed: on CPUs both are equally
             fast in single precision, and torch has bf16 (see docs/onnx.md).  It is ONNX Runtime
             for int8, and without torch.
+        told: Called with a sentence before something that takes long.
 
     Raises:
         ZooError: There is no such model, or its weights cannot be had or read.
@@ -75,7 +77,7 @@ def open_model(
         return _of_file(path, name, device, precision, backend)
     by_onnx = backend == "auto" and (precision == "int8" or not _has_torch())
     if backend == "onnx" or by_onnx:
-        return _exported(name, device, precision)
+        return _exported(name, device, precision, told)
     return _with_torch(name, device, precision)
 
 
@@ -105,7 +107,12 @@ def _of_file(
     return _running(file, name, place)
 
 
-def _exported(name: str, device: str, precision: PrecisionChoice) -> OpenModel:
+def _exported(
+    name: str,
+    device: str,
+    precision: PrecisionChoice,
+    told: Callable[[str], None] | None,
+) -> OpenModel:
     """Any model, by way of an ONNX file that is made once."""
     from sr_cli.export import cache
     from sr_cli.inference import onnx_backend
@@ -119,7 +126,7 @@ def _exported(name: str, device: str, precision: PrecisionChoice) -> OpenModel:
         raise InferenceError("fp16 is slow on CPUs; use --precision fp32 or int8.")
     if precision == "int8" and place != "cpu":
         raise InferenceError("int8 is for CPUs; use --precision fp16 or --device cpu.")
-    return _running(cache.exported(name, precision), name, place)
+    return _running(cache.exported(name, precision, told), name, place)
 
 
 def _running(file: OnnxFile, name: str, place: str) -> OpenModel:

@@ -129,16 +129,20 @@ def test_any_model_is_exported_once(
 ) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HOME", str(tmp_path))
     rgb = scene(30, 40).astype(np.float32) / 255
-    first = open_model(str(tiny_weights), backend="onnx").engine.upscale(rgb)
+    told: list[str] = []
+    opened = open_model(str(tiny_weights), backend="onnx", told=told.append)
+    assert len(told) == 1 and "Exporting" in told[0]
+    first = opened.engine.upscale(rgb)
     (kept,) = (tmp_path / "sr-cli").iterdir()
     with monkeypatch.context() as patch:
         patch.setattr(cache, "_made", None)  # not called again
-        again = open_model(str(tiny_weights), backend="onnx")
+        again = open_model(str(tiny_weights), backend="onnx", told=told.append)
+        assert len(told) == 1
         assert np.array_equal(again.engine.upscale(rgb).rgb, first.rgb)
     # A damaged copy is made anew.
     kept.write_bytes(kept.read_bytes()[:1000])
     called: list[str] = []
-    monkeypatch.setattr(cache, "_made", lambda name, precision: called.append(name))
+    monkeypatch.setattr(cache, "_made", lambda name, *_: called.append(name))
     cache.exported(str(tiny_weights), "fp32")
     assert called == [str(tiny_weights)]
 

@@ -258,8 +258,8 @@ differences are those of reading and writing.
 - *Bits* and the numbers behind *Read as* are bits a channel.
 - *Colours* is the largest difference of flat patches after the trip, in levels of 0 to 255 of the
   file's own numbers (of sRGB for inks), the worst of three channels, from the
-  nearest that the bits of the result can hold. 0 means up to half a level, which is rounding. JPEG is written at quality 95 and AVIF at 90, the
-  defaults.
+  nearest that the bits of the result can hold. 0 means up to half a level, which is
+  rounding. JPEG is written at quality 95 and AVIF at 90, the defaults.
 - *Alpha* is compared on flat areas. *ICC* is compared byte for byte. *EXIF* is compared field for
   field, but for orientation, size and software. A dash means that there was none to compare.
 
