@@ -150,13 +150,18 @@ class Walk:
         return self.vectors[name]
 
     def _mean(self, step: Step) -> Array:
-        parts: list[NDArray[np.float64]] = []
+        # Added up at once: sums that are kept lie between the tensors of tiles, and an allocator
+        # then cannot give those back (1.5 GB at 200 megapixels).
+        total = np.zeros((), np.float64)
+
+        def keep(_: Window, cells: Array) -> None:
+            nonlocal total
+            total = total + self.backend.sums(cells)
+
         while self.made[step.output] < self.height:
-            self._band(
-                step, self._next_band(step), lambda _, cells: parts.append(self.backend.sums(cells))
-            )
+            self._band(step, self._next_band(step), keep)
         cells = -(-self.height // step.stride) * -(-self.width // step.stride)
-        return self.backend.vector(np.sum(parts, axis=0) / cells)
+        return self.backend.vector(total / cells)
 
     def _map(self, step: Step) -> None:
         """One more band of a feature map."""
