@@ -21,6 +21,7 @@ from pathlib import Path
 from results_page import page, plots, stored, strips
 
 from sr_cli.zoo.manifest import FILE_NAME, manifest
+from training import curves
 
 HERE = Path(__file__).resolve().parent
 STORED = HERE / "results"
@@ -80,7 +81,7 @@ def draw(model: str, runs: tuple[stored.Run, ...]) -> None:
             plots.iterations(run.answers[0], STORED / f"iterations-{model}.png")
     log = page.training_log(STORED, model)
     if log:
-        plots.learning(log, STORED / f"learning-{model}.png")
+        curves.draw(log, STORED / f"learning-{model}.png")
 
 
 if __name__ == "__main__":

@@ -58,17 +58,23 @@ def build_network(
         raise RecipeError(f"{recipe.name}: {recipe.network.family}: {error}") from None
     _initialise(network, recipe)
     if weights is not None:
-        _start_from(network, weights)
+        _start_from(network, weights, fitting=recipe.start.fitting)
     elif model is not None and isinstance(network, KernelAlternation | DMSR):
         encoded = network.deblur if isinstance(network, DMSR) else network
         encoded.set_encoder(principal_components(model, options["code_size"]))
     return network
 
 
-def _start_from(network: nn.Module, path: Path) -> None:
-    """Load the weights of an earlier run in place of fresh ones."""
+def _start_from(network: nn.Module, path: Path, *, fitting: bool) -> None:
+    """Load the weights of an earlier run in place of fresh ones, or of those that fit."""
     try:
-        network.load_state_dict(load_file(path))
+        state = load_file(path)
+        if fitting:
+            fresh = network.state_dict()
+            state = {k: v for k, v in state.items() if k in fresh and v.shape == fresh[k].shape}
+            if not state:
+                raise TrainingError(f"Cannot start from {path}: nothing in it fits the network.")
+        network.load_state_dict(state, strict=not fitting)
     except (OSError, SafetensorError, RuntimeError) as error:
         reason = " ".join(str(error).splitlines()[:2]).strip()
         raise TrainingError(f"Cannot start from {path}: {reason}") from None

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+LOG_NAME = "log.jsonl"
+
 
 class Journal:
     """``log.jsonl`` in the run's folder, and TensorBoard's files beside it if wanted.
@@ -20,7 +22,7 @@ class Journal:
     """
 
     def __init__(self, folder: Path, *, curves: bool = False) -> None:
-        self.path = folder / "log.jsonl"
+        self.path = folder / LOG_NAME
         self.writer: Any = None
         if curves:
             from torch.utils.tensorboard import SummaryWriter
@@ -35,6 +37,15 @@ class Journal:
             for name, value in _numbers(facts, ""):
                 self.writer.add_scalar(name, value, step)
             self.writer.flush()
+
+
+def read_log(folder: Path) -> list[dict[str, Any]]:
+    """All measurements of a run's log, in the order they were made; empty without a log."""
+    try:
+        text = (folder / LOG_NAME).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return []
+    return [json.loads(line) for line in text.splitlines()]
 
 
 def _numbers(facts: Mapping[str, Any], before: str) -> list[tuple[str, float]]:

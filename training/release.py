@@ -13,43 +13,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import load_file
-
-from sr_cli.zoo import store, weights
+from sr_cli.zoo import store
 from sr_cli.zoo.schema import problems
+from training.packing import run_facts, write_weights
 from training.recipe import Recipe, load_recipe
 
 LICENCE = "Apache-2.0"
 AUTHORS = "the sr-cli authors"
-
-
-def write_weights(run: Path, recipe: Recipe, folder: Path) -> Path:
-    """Write a run's averaged weights as float16 with everything that loading them needs.
-
-    Args:
-        run: The run's folder, with ``ema.safetensors``.
-        recipe: What it was trained by.
-        folder: Where the file goes, named after the recipe's model.
-    """
-    path = folder / f"{recipe.model}.safetensors"
-    weights.write(
-        path,
-        load_file(run / "ema.safetensors"),
-        recipe.network.family,
-        recipe.options,
-        model=recipe.model,
-        recipe=recipe.name,
-        preset=recipe.data.trained_for,
-        licence=LICENCE,
-        **{key: str(value) for key, value in run_facts(run).items()},
-    )
-    return path
-
-
-def run_facts(run: Path) -> dict[str, Any]:
-    """Steps and seconds of a run, from its log."""
-    lines = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
-    return {"steps": lines[-1]["step"], "seconds": round(lines[-1]["total_seconds"])}
 
 
 def update_manifest(
@@ -117,7 +87,7 @@ def main() -> None:
     parser.add_argument("--skill", type=Path, help="JSON of evaluate --estimate-only --repeats N")
     options = parser.parse_args()
     recipe = load_recipe(options.recipe, options.changes)
-    file = write_weights(options.run, recipe, options.weights)
+    file = write_weights(options.run, recipe, options.weights, LICENCE)
     figures = [json.loads(path.read_text()) for path in options.figures]
     skill = None
     if options.skill:

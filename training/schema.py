@@ -32,6 +32,9 @@ class Start:
 
     after: str = ""
     """The recipe whose weights this one is meant to go on from (``--weights``)."""
+    fitting: bool = False
+    """Take of ``--weights`` what fits by name and shape, and leave the rest fresh: to begin with
+    the features of a network that was trained for another degradation."""
     high_pass_filters: float = 0.0
     """Share of DAN's image head's filters that start with zero mean and `high_pass_gain`: the
     traces the Estimator looks for are high frequencies, its usual input is brightness."""

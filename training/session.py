@@ -12,6 +12,8 @@ import torch
 
 from training import checkpoint
 from training.corpus import Corpus, read_corpus
+from training.packing import FOLDER as RELEASE
+from training.packing import pack
 from training.schema import Recipe
 from training.trainer import Options, Progress, Trainer, TrainingError
 
@@ -75,7 +77,18 @@ def run_session(
     if not trainer.processes.main:
         return ""
     if finished:
-        return f"finished: {out / 'ema.safetensors'} holds the weights after {trainer.step} steps"
+        try:
+            for sentence in pack(out, recipe, device):
+                tell(sentence)
+        except OSError as error:
+            raise TrainingError(
+                f"{out / RELEASE} could not be written: {error.strerror}. "
+                f"{out / 'ema.safetensors'} holds the weights; --resume tries again."
+            ) from None
+        return (
+            f"finished after {trainer.step} steps: {out / RELEASE} holds the weights with their "
+            "model card, manifest entry and curves"
+        )
     return f"stopped at step {trainer.step} of {trainer.total_steps}; --resume goes on"
 
 

@@ -43,27 +43,6 @@ def per_picture(model: str, answers: Sequence[Answer], path: Path) -> None:
     _save(figure, path)
 
 
-def learning(run: Sequence[dict[str, Any]], path: Path) -> None:
-    """PSNR over bicubic and the Estimator's skill against time."""
-    lines = [line for line in run if "validation" in line]
-    minutes = [line["total_seconds"] / 60 for line in lines]
-    restoring = [i for i, line in enumerate(lines) if line["validation"]["psnr_y"] is not None]
-    gains = [
-        lines[i]["validation"]["psnr_y"] - lines[i]["validation"]["bicubic"] for i in restoring
-    ]
-    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.2), constrained_layout=True)
-    left.plot([minutes[i] for i in restoring], gains, marker=".", color=BETTER)
-    left.axhline(0, color="grey", linewidth=0.8)
-    left.set(xlabel="minutes", ylabel="PSNR-Y over bicubic, dB", title="Picture (T = 1, then 3)")
-    left.set_ylim(bottom=max(-1.0, min(gains)))
-    right.plot(minutes, [line["validation"]["jpeg_auc"] for line in lines], label="present: AUC")
-    quality = [line["validation"]["jpeg_correlation"] for line in lines]
-    right.plot(minutes, quality, label="quality: correlation")
-    right.set(xlabel="minutes", title="Last JPEG", ylim=(0, 1.02))
-    right.legend()
-    _save(figure, path)
-
-
 def iterations(answer: Answer, path: Path) -> None:
     """Quality against the number of iterations, ours and the paper's."""
     from sr_cli.metrics.published import compare

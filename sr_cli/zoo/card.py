@@ -36,7 +36,7 @@ def write_folder(name: str, folder: Path, repo: str) -> list[Path]:
     """
     if name.endswith(".safetensors"):
         path = Path(name)
-        model = _of_file(path)
+        model = described(path)
     elif Path(name).suffix in (".pth", ".pt", ".ckpt"):
         raise ZooError(
             f"{name} is a pickle, which nobody should have to trust. Convert it first: "
@@ -186,10 +186,13 @@ def _table(head: Sequence[str], rows: Any) -> str:
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
-def _of_file(path: Path) -> Model:
+def described(path: Path) -> Model:
     """What a weights file tells of itself; of its network, what the zoo knows.
 
     Nothing that was measured or reported of other weights is taken over.
+
+    Raises:
+        ZooError: It is no weights file, or no model of the zoo has its network.
     """
     from sr_cli.zoo.loading import recognise
 
@@ -210,7 +213,7 @@ def _of_file(path: Path) -> Model:
         authors=header.get("authors"),
         paper=replace(like.paper, figures=()),
         recipe=header.get("recipe", "unknown"),
-        training={key: header[key] for key in ("steps", "seconds") if key in header},
+        training={key: header[key] for key in ("steps", "seconds", "device") if key in header},
         figures=(),
         estimate={},
     )

@@ -15,9 +15,9 @@ from safetensors.torch import save_file
 from sr_cli.networks.dan import DAN
 from sr_cli.zoo.loading import load
 from training.averaging import Average
+from training.packing import write_weights
 from training.pool import Pairs
 from training.recipe import Recipe, load_recipe
-from training.release import write_weights
 from training.schedule import Position, decay_rate, stable_rate
 from training.schema import Phase
 from training.trainer import Trainer, TrainingError
@@ -94,6 +94,24 @@ def test_a_run_can_start_from_the_weights_of_another(
     path.write_bytes(b"nonsense")
     with pytest.raises(TrainingError, match="Cannot start from"):
         trainer(tmp_path / "run", weights=path)
+
+
+def test_a_run_can_take_what_fits_from_a_network_for_another_degradation(
+    trainer: Callable[..., Trainer], small_file: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "start.safetensors"
+    source = DAN(features=8, blocks=2, iterations=1, degradation_size=8)
+    save_file(source.state_dict(), path)
+    recipe = load_recipe(str(small_file), ["start.fitting=true"])
+    found = trainer(tmp_path / "run", recipe, weights=path).network.state_dict()
+    theirs = source.state_dict()
+    fresh = {key for key in found if theirs[key].shape != found[key].shape}
+    assert fresh and all(torch.equal(found[key], theirs[key]) for key in found.keys() - fresh)
+    with pytest.raises(TrainingError, match="Cannot start from"):
+        trainer(tmp_path / "run", weights=path)
+    save_file({"other": torch.zeros(3)}, path)
+    with pytest.raises(TrainingError, match="nothing in it fits"):
+        trainer(tmp_path / "run", recipe, weights=path)
 
 
 def test_a_time_budget_stops_cleanly(trainer: Callable[..., Trainer], tmp_path: Path) -> None:

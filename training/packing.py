@@ -1,0 +1,110 @@
+"""What a finished run is handed on as: weights, manifest entry, model card and curves."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+
+from sr_cli.zoo import card, weights
+from sr_cli.zoo.manifest import ZooError
+from sr_cli.zoo.schema import SCHEMA_VERSION, problems
+from training import curves
+from training.journal import read_log
+from training.schema import Recipe
+
+FOLDER = "release"
+"""Within a run's folder."""
+
+
+def pack(run: Path, recipe: Recipe, device: torch.device) -> Iterator[str]:
+    """Write a run's release: float16 weights, ``entry.json``, ``README.md`` and ``curves.png``.
+
+    The licence is left for people to fill in: only who trained the weights can say it.
+
+    Args:
+        run: The run's folder, with ``ema.safetensors`` and its log.
+        recipe: What it was trained by.
+        device: What it was trained on.
+
+    Yields:
+        A sentence for each thing that could not be written.
+
+    Raises:
+        OSError: The folder cannot be written to.
+    """
+    folder = run / FOLDER
+    folder.mkdir(exist_ok=True)
+    file = write_weights(run, recipe, folder, device=described(device))
+    try:
+        model = card.described(file)
+    except ZooError as error:
+        yield f"There is no model card: {error}"
+    else:
+        assert model.weights is not None
+        place = replace(model.weights, bundled=file.name)
+        entry = asdict(
+            replace(
+                model,
+                weights=place,
+                licence=model.licence or "unknown",
+                authors=model.authors or "unknown",
+            )
+        )
+        text = json.dumps(entry, indent=1) + "\n"
+        (folder / "entry.json").write_text(text, encoding="utf-8")
+        document = {"version": SCHEMA_VERSION, "models": [json.loads(text)]}
+        if wrong := problems(document):
+            yield f"entry.json is not yet one for the manifest: {wrong[0]}."
+        text = card.card(model, f"OWNER/{recipe.model}")
+        (folder / card.CARD_NAME).write_text(text, encoding="utf-8")
+    try:
+        curves.draw(read_log(run), folder / "curves.png")
+    except ImportError:
+        yield "There are no curves without matplotlib: pip install 'sr-cli[plot]'."
+
+
+def write_weights(
+    run: Path, recipe: Recipe, folder: Path, licence: str | None = None, **facts: str
+) -> Path:
+    """Write a run's averaged weights as float16 with everything that loading them needs.
+
+    Args:
+        run: The run's folder, with ``ema.safetensors``.
+        recipe: What it was trained by.
+        folder: Where the file goes, named after the recipe's model.
+        licence: Of the weights, as SPDX calls it.
+        facts: More strings for the file's header.
+    """
+    path = folder / f"{recipe.model}.safetensors"
+    said = {key: str(value) for key, value in run_facts(run).items()} | facts
+    weights.write(
+        path,
+        load_file(run / "ema.safetensors"),
+        recipe.network.family,
+        recipe.options,
+        model=recipe.model,
+        recipe=recipe.name,
+        preset=recipe.data.trained_for,
+        **({"licence": licence} if licence else {}),
+        **said,
+    )
+    return path
+
+
+def run_facts(run: Path) -> dict[str, Any]:
+    """Steps and seconds of a run, from its log."""
+    last = read_log(run)[-1]
+    return {"steps": last["step"], "seconds": round(last["total_seconds"])}
+
+
+def described(device: torch.device) -> str:
+    """A device in words."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{device.type.upper()}, {torch.get_num_threads()} threads"
