@@ -18,7 +18,7 @@ import json
 import sys
 from pathlib import Path
 
-from results_page import page, plots, stored, strips
+from results_page import kernels, page, plots, stored, strips
 
 from sr_cli.zoo.manifest import FILE_NAME, manifest
 from training import curves
@@ -47,7 +47,11 @@ def main() -> None:
         draw(model.name, runs)
         if options.data:
             path = STORED / f"strip-{model.name}.jpg"
-            strips.of_degraded(model.name, options.data / "val", "real", path, share)
+            protocol = "aniso" if model.degradation == "blur" else "real"
+            strips.of_degraded(model.name, options.data / "val", protocol, path, share)
+            if model.degradation == "blur":
+                path = STORED / f"kernels-{model.name}.png"
+                kernels.of_degraded(model.name, options.data / "val", path)
             for name in ("RealSRSet", "real"):
                 path = options.beside / f"{model.name}-{name}.jpg"
                 strips.of_real(model.name, options.data / name, path)

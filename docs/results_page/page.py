@@ -63,9 +63,13 @@ loaded model; foretold is what pictures and features take by the formula in the
 [design notes](design-notes.md), to which the tile at work is added. `random:RRDB` is Real-ESRGAN's
 network with random weights.
 """
+KERNELS = """
+Protocol `aniso`, the first ten pictures of `val`: the true kernel above the estimated one, each
+with its peak at white; below, the mean squared error of the two.
+"""
 STRIPS = """
-Held-out photographs under `real`: the middle of each. Credits of the photographs, from
-the top: BuddiesOfBudgie/budgie-backgrounds (roman-colosseum, kitten-on-lawn), 18F/18f.gsa.gov
+Held-out photographs, degraded as the model is for: the middle of each. Credits of the photographs,
+from the top: BuddiesOfBudgie/budgie-backgrounds (roman-colosseum, kitten-on-lawn), 18F/18f.gsa.gov
 (the-meeting), ubuntucinnamon/ubuntucinnamon-wallpapers (Brick Wall by Roman Vizer).
 """
 
@@ -126,6 +130,9 @@ def _model(model: Model, runs: tuple[Run, ...], stored: Path) -> list[str]:
     strip = stored / f"strip-{model.name}.jpg"
     if strip.is_file():
         parts += ["### To look at", STRIPS, f"![strips](results/{strip.name})"]
+    drawn = stored / f"kernels-{model.name}.png"
+    if drawn.is_file():
+        parts += ["### Kernels", KERNELS, f"![kernels](results/{drawn.name})"]
     return parts + _learned(model.name, mine, stored)
 
 

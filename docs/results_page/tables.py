@@ -10,6 +10,7 @@ from sr_cli.cli.evaluation_tables import HEADINGS, formatted
 from sr_cli.degradation.explain import KNOWN_FROM
 from sr_cli.metrics.published import Published, compare, published
 from sr_cli.zoo.manifest import Model
+from training.curves import LABELS
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
@@ -163,6 +164,8 @@ def gains_over_bicubic(answer: Answer, method: str) -> dict[str, float]:
 
 def training(run: Sequence[dict[str, Any]]) -> str:
     """Steps, seconds, device and the learning curve as numbers."""
+    measured = {key for line in run for key in line.get("validation", {})}
+    told = [key for key in LABELS if key in measured]
     rows = []
     for line in run:
         if "validation" not in line:
@@ -175,12 +178,11 @@ def training(run: Sequence[dict[str, Any]]) -> str:
                 f"{line['total_seconds']:.0f}",
                 "-" if psnr is None else f"{psnr:.2f}",
                 "-" if psnr is None else f"{psnr - scores['bicubic']:+.2f}",
-                f"{scores['jpeg_auc']:.3f}",
-                f"{scores['jpeg_correlation']:.2f}",
+                *(f"{scores[key]:.3f}" for key in told),
             )
         )
-    columns = ("step", "seconds", "PSNR-Y, crops", "over bicubic", "last JPEG: AUC")
-    return table((*columns, "quality: correlation"), rows)
+    columns = ("step", "seconds", "PSNR-Y, crops", "over bicubic")
+    return table((*columns, *(LABELS[key] for key in told)), rows)
 
 
 def skill(numbers: Mapping[str, Mapping[str, float]]) -> str:
