@@ -172,7 +172,10 @@ class Learner:
         self.network.load_state_dict(state["network"])
         self.average.network.load_state_dict(state["average"])
         self.average.steps = state["average_steps"]
+        betas = self.recipe.optimiser.beta1, self.recipe.optimiser.beta2
         load_moments(self.optimiser, state["optimiser"])
+        for group in self.optimiser.param_groups:
+            group["betas"] = betas  # of the recipe as it is now, not of the state
         self.gradient_norm = state["gradient_norm"].to(self.device)
         if self.adversary is not None and state["adversary"]:
             self.adversary.load(state["adversary"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,6 +23,37 @@ class Progress:
     """Share of the time spent on drawing and degrading pairs; on a GPU on queueing them."""
     psnr_y: float | None
     bicubic: float | None
+
+
+class Health:
+    """Tells a run that has diverged from one that has met a hard batch.
+
+    Losses of single batches differ by a factor of some; those of a run whose weights have been
+    thrown by thousands.
+    """
+
+    LIMIT = 10.0
+    """Times the highest loss that the phase has told before."""
+
+    def __init__(self) -> None:
+        self.phase = ""
+        self.highest = 0.0
+
+    def complaint(self, phase: str, loss: float) -> str | None:
+        """What is wrong with a loss, as the end of a sentence that begins with "The loss".
+
+        Args:
+            phase: Another one has another scale.
+            loss: Of the step that was just taken.
+        """
+        if not math.isfinite(loss):
+            return f"became {loss}"
+        if phase != self.phase:
+            self.phase, self.highest = phase, 0.0
+        if 0 < self.LIMIT * self.highest < loss:
+            return f"rose from at most {self.highest:.3g} to {loss:.3g}"
+        self.highest = max(self.highest, loss)
+        return None
 
 
 class Clock:

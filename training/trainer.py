@@ -29,7 +29,7 @@ from training.losses import Objectives
 from training.losses.features import FeaturesError
 from training.options import Options
 from training.processes import Processes
-from training.progress import Clock, Progress
+from training.progress import Clock, Health, Progress
 from training.schedule import Position
 from training.schema import Recipe
 from training.state import RunState, Totals
@@ -91,6 +91,7 @@ class Trainer:
         self.state = RunState(recipe, out, self.processes, self.learner, self.feeder)
         self.position = Position(recipe)
         self.totals = Totals()
+        self.health = Health()
         self._begin_phase(self.position)
         self.validation = None
         if validation is not None and self.processes.main:
@@ -156,6 +157,7 @@ class Trainer:
             if self.step % self.recipe.validation.every == 0:
                 self._validate(journal)
             if self._agreed(clock.since_saved > 60 * self.recipe.save_minutes):
+                self._examine(self._means(terms))  # a bad state must not replace a good one
                 self._save_or_warn(warn)
                 clock.save()
         if terms and self.step % LOG_EVERY:
@@ -238,14 +240,10 @@ class Trainer:
         journal: Journal | None,
         watch: Callable[[Progress], None] | None,
     ) -> None:
-        found = {key: float(value) for key, value in self.processes.means(terms).items()}
+        found = self._means(terms)
         seconds, speed, wait = clock.window(self.step)
         self.totals.seconds += seconds
-        if not math.isfinite(found["loss"]):
-            raise TrainingError(
-                f"The loss became {found['loss']} at step {self.step}. Resume from the last state "
-                "with a lower learning rate (--set phase.N.learning_rate=...)."
-            )
+        self._examine(found)
         progress = Progress(
             self.step,
             self.total_steps,
@@ -263,6 +261,19 @@ class Trainer:
             journal.write(self.step, facts)
         if watch:
             watch(progress)
+
+    def _means(self, terms: dict[str, Tensor]) -> dict[str, float]:
+        return {key: float(value) for key, value in self.processes.means(terms).items()}
+
+    def _examine(self, terms: dict[str, float]) -> None:
+        complaint = self.health.complaint(self.position.name, terms["loss"])
+        if complaint:
+            raise TrainingError(
+                f"The loss {complaint} at step {self.step}: the run has diverged. Its last state "
+                "is from before: --resume with a lower learning rate "
+                f"(--set phase.{self.position.phase_index}.learning_rate=...) or with quicker "
+                "moments (--set optimiser.beta2=0.99)."
+            )
 
     def _validate(self, journal: Journal | None) -> None:
         if self.validation is not None and journal is not None:

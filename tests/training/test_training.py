@@ -14,9 +14,11 @@ from safetensors.torch import save_file
 
 from sr_cli.networks.dan import DAN
 from sr_cli.zoo.loading import load
+from training import checkpoint
 from training.averaging import Average
 from training.packing import write_weights
 from training.pool import Pairs
+from training.progress import Health
 from training.recipe import Recipe, load_recipe
 from training.schedule import Position, decay_rate, stable_rate
 from training.schema import Phase
@@ -153,6 +155,45 @@ def test_the_loss_of_another_phase_does_not_stop_a_run_but_infinity_does(
         next(run.network.parameters()).fill_(float("nan"))
     with pytest.raises(TrainingError, match="lower learning rate"):
         run.run()
+
+
+def test_a_run_that_diverges_stops_before_it_replaces_its_last_state(
+    trainer: Callable[..., Trainer], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("training.trainer.LOG_EVERY", 1)
+    out = tmp_path / "run"
+    assert not trainer(out, last_step=7).run()
+    run = trainer(out)
+    assert run.resume()
+    step, state = Position.forward, checkpoint.latest(out / "stable")
+
+    def thrown(position: Position) -> None:
+        step(position)
+        if position.step == 9:
+            with torch.no_grad():
+                run.network.restorer.fusion.weight.mul_(1e3)
+
+    monkeypatch.setattr(Position, "forward", thrown)
+    with pytest.raises(TrainingError, match=r"rose from .* diverged.*phase\.1\.learning_rate"):
+        run.run()
+    assert run.step == 10 and checkpoint.latest(out / "stable") == state
+
+
+def test_a_hard_batch_and_another_phase_are_no_divergence() -> None:
+    health = Health()
+    assert [health.complaint("phase 1", loss) for loss in (0.02, 0.15, 0.01, 1.4)] == [None] * 4
+    assert health.complaint("phase 2", 50.0) is None  # another loss, another scale
+    assert health.complaint("phase 2", 501.0) == "rose from at most 50 to 501"
+
+
+def test_a_resumed_run_goes_by_the_recipe_as_it_is_now(
+    trainer: Callable[..., Trainer], small_file: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    trainer(out, last_step=2).run()
+    again = trainer(out, load_recipe(str(small_file), ["optimiser.beta2=0.9"]))
+    assert again.resume()
+    assert [group["betas"] for group in again.learner.optimiser.param_groups] == [(0.9, 0.9)]
 
 
 def test_curves_are_written_for_tensorboard_on_request(
