@@ -29,9 +29,7 @@ def train(
     resume: Annotated[bool, typer.Option("--resume", help="Go on where the run stopped.")] = False,
     weights: Annotated[
         Path | None,
-        typer.Option(
-            help="Start from these weights (.safetensors, float32) instead of fresh ones."
-        ),
+        typer.Option(help="Start from these weights (.safetensors) instead of fresh ones."),
     ] = None,
     time_budget: Annotated[
         str | None, typer.Option(help="Stop cleanly after 90s, 9m or 1.5h; --resume goes on.")
