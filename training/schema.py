@@ -71,9 +71,7 @@ class Data:
     @property
     def trained_for(self) -> str:
         """What manifests call the degradation (`sr_cli.zoo.schema.PRESETS`)."""
-        if self.degradation == "two-stage":
-            return self.preset
-        return "anisotropic" if self.degradation == "blur" else self.degradation
+        return self.preset if self.degradation == "two-stage" else self.degradation
 
 
 @dataclass(frozen=True)

@@ -49,7 +49,7 @@ with the truth reads the estimates that it was trained on as they are, errors in
 seen true numbers.
 """
 SKILL = """
-Each held-out picture degraded several times (protocol `real`), the whole picture estimated, every
+Each held-out picture degraded several times as the model is for, the whole picture estimated, every
 number compared with the truth where it applies. A correlation under 0.3 is no skill: such a number
 is shown as "not known", never as a figure. `error` is the mean absolute error in the number's unit.
 """

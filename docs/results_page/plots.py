@@ -61,7 +61,11 @@ def iterations(answer: Answer, path: Path) -> None:
             color=BETTER,
             label=f"ours, {answer['data']}",
         )
-        paper = [(int(e.method.split(" T=")[1]), e) for e in entries if e.measure == key]
+        paper = [
+            (int(e.method.split(" T=")[1]), e)
+            for e in entries
+            if e.measure == key and " T=" in e.method
+        ]
         if paper:
             panel.plot(
                 [t for t, _ in paper],

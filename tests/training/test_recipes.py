@@ -32,6 +32,9 @@ def test_every_model_of_the_zoo_but_the_unpaired_has_a_published_recipe() -> Non
     }
     assert wanted <= set(recipe_names())
     assert all(load_recipe(name).model == name for name in wanted)
+    for model in manifest().values():
+        if model.recipe in recipe_names():
+            assert load_recipe(model.recipe).data.trained_for == model.preset, model.name
     trained = {model.name for model in manifest().values() if not model.name.startswith("pdm")}
     assert trained <= {load_recipe(name).model for name in recipe_names()}
 
