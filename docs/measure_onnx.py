@@ -68,7 +68,7 @@ def main() -> None:
             continue
         found = sections[name](arguments)
         stored = json.loads(RESULTS.read_text()) if RESULTS.is_file() else {}
-        if name == "speed":  # the only one that depends on it
+        if name in ("speed", "startup"):  # the others are no matter of the machine
             stored["machine"] = machine()
         stored[name] = found
         RESULTS.write_text(json.dumps(stored, indent=1) + "\n", encoding="utf-8")

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-BLUE, RED, GREY = "#3b7dd8", "#d1495b", "grey"
+BLUE, GREY = "#3b7dd8", "grey"
 LABELS = {
     "jpeg_auc": "last JPEG present: AUC",
     "jpeg_correlation": "its quality: correlation",
@@ -48,24 +48,17 @@ def draw(lines: Iterable[Line], path: Path) -> None:
     from matplotlib.figure import Figure
 
     log = [line for line in surviving(lines) if "step" in line]
-    losses = [line for line in log if "loss" in line]
     measured = [line for line in log if "validation" in line]
-    restored = [line for line in measured if line["validation"].get("psnr_y") is not None]
-    estimates = sorted({k for line in measured for k in line["validation"]} & LABELS.keys())
-    panels = [
-        (wanted, draw_one)
-        for wanted, draw_one in (
-            (losses, _loss),
-            (restored, _gain),
-            (measured if estimates else [], _estimate),
-        )
-        if wanted
-    ]
+    wanted = {
+        _loss: [line for line in log if "loss" in line],
+        _gain: [line for line in measured if line["validation"].get("psnr_y") is not None],
+        _estimate: [line for line in measured if LABELS.keys() & line["validation"].keys()],
+    }
+    panels = [(draw_one, told) for draw_one, told in wanted.items() if told]
     figure = Figure((4.5 * max(len(panels), 1), 3.2), layout="constrained")
-    for (wanted, draw_one), axes in zip(
-        panels, figure.subplots(1, max(len(panels), 1), squeeze=False)[0], strict=False
-    ):
-        draw_one(axes, wanted)
+    for number, (draw_one, told) in enumerate(panels, 1):
+        axes = figure.add_subplot(1, len(panels), number)
+        draw_one(axes, told)
         axes.set_xlabel("minutes of training")
     # Without the version of what wrote it, so that the file changes only with its content.
     figure.savefig(path, dpi=100, metadata={"Software": None})

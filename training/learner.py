@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -15,7 +14,7 @@ from training.averaging import Average
 from training.initial import channels_last
 from training.losses import Objectives
 from training.losses.adversary import Adversary
-from training.losses.objective import Objective, Result
+from training.losses.objective import Forward, Objective, Result
 from training.moments import load_moments
 from training.pool import Pairs
 from training.processes import Processes
@@ -61,7 +60,7 @@ class Learner:
         self.gradient_norm = torch.zeros((), device=self.device)
         self.optimiser: torch.optim.Adam
         self.objective: Objective
-        self.forward: Callable[[Tensor], tuple[Tensor, Tensor | None]]
+        self.forward: Forward
 
     def _adversary(self) -> Adversary:
         options = self.recipe.optimiser

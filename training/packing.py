@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file
 
 from sr_cli.zoo import card, weights
-from sr_cli.zoo.manifest import ZooError
+from sr_cli.zoo.manifest import Model, ZooError
 from sr_cli.zoo.schema import SCHEMA_VERSION, problems
 from training import curves
 from training.journal import read_log
@@ -40,23 +40,13 @@ def pack(run: Path, recipe: Recipe, device: torch.device) -> Iterator[str]:
     """
     folder = run / FOLDER
     folder.mkdir(exist_ok=True)
-    file = write_weights(run, recipe, folder, device=described(device))
+    file = write_weights(run, recipe, folder, device=device_name(device))
     try:
         model = card.described(file)
     except ZooError as error:
         yield f"There is no model card: {error}"
     else:
-        assert model.weights is not None
-        place = replace(model.weights, bundled=file.name)
-        entry = asdict(
-            replace(
-                model,
-                weights=place,
-                licence=model.licence or "unknown",
-                authors=model.authors or "unknown",
-            )
-        )
-        text = json.dumps(entry, indent=1) + "\n"
+        text = json.dumps(_entry(model, file), indent=1) + "\n"
         (folder / "entry.json").write_text(text, encoding="utf-8")
         document = {"version": SCHEMA_VERSION, "models": [json.loads(text)]}
         if wrong := problems(document):
@@ -67,6 +57,18 @@ def pack(run: Path, recipe: Recipe, device: torch.device) -> Iterator[str]:
         curves.draw(read_log(run), folder / "curves.png")
     except ImportError:
         yield "There are no curves without matplotlib: pip install 'sr-cli[plot]'."
+
+
+def _entry(model: Model, file: Path) -> dict[str, Any]:
+    """The manifest's object for a model whose weights lie beside the others."""
+    assert model.weights is not None
+    whole = replace(
+        model,
+        weights=replace(model.weights, bundled=file.name),
+        licence=model.licence or "unknown",
+        authors=model.authors or "unknown",
+    )
+    return asdict(whole)
 
 
 def write_weights(
@@ -103,7 +105,7 @@ def run_facts(run: Path) -> dict[str, Any]:
     return {"steps": last["step"], "seconds": round(last["total_seconds"])}
 
 
-def described(device: torch.device) -> str:
+def device_name(device: torch.device) -> str:
     """A device in words."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)

@@ -23,6 +23,8 @@ from training.losses.estimate import EstimateLoss
 from training.losses.features import Features
 
 Truth = Literal["vector", "kernel", "nothing"]
+Forward = Callable[[Tensor], tuple[Tensor, Tensor | None]]
+"""A network, perhaps compiled: from pictures to larger ones and the estimate, if it makes one."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,7 @@ class Objective(ABC):
     def __call__(
         self,
         network: SuperResolver,
-        forward: Callable[[Tensor], tuple[Tensor, Tensor | None]],
+        forward: Forward,
         lr: Tensor,
         hr: Tensor,
         truth: Tensor,
@@ -78,7 +80,7 @@ class Restoration(Objective):
     def __call__(
         self,
         network: SuperResolver,
-        forward: Callable[[Tensor], tuple[Tensor, Tensor | None]],
+        forward: Forward,
         lr: Tensor,
         hr: Tensor,
         truth: Tensor,
@@ -105,7 +107,7 @@ class FirstEstimate(Objective):
     def __call__(
         self,
         network: SuperResolver,
-        forward: Callable[[Tensor], tuple[Tensor, Tensor | None]],
+        forward: Forward,
         lr: Tensor,
         hr: Tensor,
         truth: Tensor,
@@ -124,7 +126,7 @@ class Details(Objective):
     def __call__(
         self,
         network: SuperResolver,
-        forward: Callable[[Tensor], tuple[Tensor, Tensor | None]],
+        forward: Forward,
         lr: Tensor,
         hr: Tensor,
         truth: Tensor,
@@ -154,7 +156,7 @@ class MetaRestoration(Objective):
     def __call__(
         self,
         network: SuperResolver,
-        forward: Callable[[Tensor], tuple[Tensor, Tensor | None]],
+        forward: Forward,
         lr: Tensor,
         hr: Tensor,
         truth: Tensor,
