@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from training.corpus import Corpus
 from training.crops import Cropper
@@ -83,12 +84,14 @@ class Feeder:
 
     @torch.no_grad()
     def _make(self, phase: Phase, truth: Truth) -> Pairs:
-        size = phase.lr_crop * self.model.scale
+        scale, margin = self.model.scale, phase.margin
+        size = (phase.lr_crop + 2 * margin) * scale
         mine = self.processes.share(phase.batch)
         windows = self.cropper.draw(phase.batch, size)[mine]
         drawn = part(self.model.sample(phase.batch, self.drawing), mine)
         hr = send(self.cropper.cut(windows, size), self.device)
         lr = self.model.apply(hr.float() / 255, drawn, self.noise)
+        lr, hr = _without(margin, lr), _without(margin * scale, hr)
         if truth == "nothing":
             known = torch.zeros(len(windows), 0)
         else:
@@ -124,3 +127,9 @@ class Feeder:
         self.pool.given = state["given"]
         pool = {key: value.to(self.device) for key, value in state["pool"].items()}
         self.pool.pairs = Pairs(**pool) if pool else None
+
+
+def _without(border: int, pictures: Tensor) -> Tensor:
+    """Pictures ``(N, 3, H, W)`` without their outermost pixels."""
+    height, width = pictures.shape[2:]
+    return pictures[:, :, border : height - border, border : width - border].contiguous()

@@ -14,6 +14,8 @@ from sr_cli.networks.blocks import RRDB, EDSRBlock
 from sr_cli.networks.dan import DAN
 from sr_cli.networks.danv1 import KernelAlternation
 from sr_cli.networks.dmsr import DMSR
+from sr_cli.networks.edsr import EDSR
+from sr_cli.networks.keys import Renames, rename
 from sr_cli.networks.registry import family
 from sr_cli.networks.stages import SuperResolver
 from training.degradations import Degrader, principal_components
@@ -21,6 +23,16 @@ from training.recipe import RecipeError
 from training.schema import Recipe, Start
 
 N = TypeVar("N", bound=nn.Module)
+
+
+_OF_DAN: Renames = (
+    (r"^image_head\.", "head."),
+    (r"^restorer\.body\.", "body."),
+    (r"^image_tail\.0\.", "closing."),
+    (r"^image_tail\.1\.", "upsample."),
+    (r"^image_tail\.2\.", "last."),
+)
+"""What a DAN's head, Restorer and tail are called in its twin without an Estimator."""
 
 
 class TrainingError(Exception):
@@ -71,6 +83,8 @@ def _start_from(network: nn.Module, path: Path, *, fitting: bool) -> None:
         state = load_file(path)
         if fitting:
             fresh = network.state_dict()
+            if isinstance(network, EDSR):
+                state = rename(state, _OF_DAN)
             state = {k: v for k, v in state.items() if k in fresh and v.shape == fresh[k].shape}
             if not state:
                 raise TrainingError(f"Cannot start from {path}: nothing in it fits the network.")

@@ -15,7 +15,7 @@ from training.initial import channels_last
 from training.losses import Objectives
 from training.losses.adversary import Adversary
 from training.losses.objective import Forward, Objective, Result
-from training.moments import load_moments
+from training.optimisers import Optimiser
 from training.pool import Pairs
 from training.processes import Processes
 from training.schema import Phase, Recipe
@@ -58,7 +58,7 @@ class Learner:
         self.average = Average(self.network, recipe.optimiser.ema)
         self.adversary = self._adversary() if recipe.loss.gan else None
         self.gradient_norm = torch.zeros((), device=self.device)
-        self.optimiser: torch.optim.Adam
+        self.optimiser: Optimiser
         self.objective: Objective
         self.forward: Forward
 
@@ -80,14 +80,13 @@ class Learner:
         self.network.requires_grad_(phase.trains == "all")
         if phase.trains == "estimator":
             _estimator_alone(self.network)
-        options = self.recipe.optimiser
-        self.optimiser = torch.optim.Adam(
-            [p for p in self.network.parameters() if p.requires_grad],
-            lr=phase.learning_rate,
-            betas=(options.beta1, options.beta2),
-            fused=True,
+        self.optimiser = Optimiser(
+            (p for p in self.network.parameters() if p.requires_grad),
+            self.recipe.optimiser,
+            phase.learning_rate,
         )
-        self.forward = torch.compile(self.network) if self.compiled else self.network
+        forward = self.objective.forward(self.network)
+        self.forward = torch.compile(forward) if self.compiled else forward
 
     def autocast(self) -> torch.autocast:
         """The precision to run networks in."""
@@ -103,9 +102,7 @@ class Learner:
         Returns:
             The loss and its terms, detached, on the device.
         """
-        for group in self.optimiser.param_groups:
-            group["lr"] = rate
-        self.optimiser.zero_grad(set_to_none=True)
+        self.optimiser.zero_grad()
         parts = self.phase.accumulate
         size = len(pairs) // parts
         found: list[dict[str, Tensor]] = []
@@ -122,7 +119,7 @@ class Learner:
         self.processes.average_gradients(self.network.parameters())
         if self.recipe.optimiser.clip:
             self._limit_gradient()
-        self.optimiser.step()
+        self.optimiser.step(rate)
         self.average.update(self.network)
         terms = {key: torch.stack([f[key] for f in found]).sum() for key in found[0]}
         terms = {"loss": torch.stack(list(terms.values())).sum(), **terms}
@@ -158,7 +155,7 @@ class Learner:
             "network": self.network.state_dict(),
             "average": self.average.network.state_dict(),
             "average_steps": self.average.steps,
-            "optimiser": self.optimiser.state_dict(),
+            "optimiser": self.optimiser.state(),
             "gradient_norm": self.gradient_norm,
             "adversary": self.adversary.state() if self.adversary else {},
         }
@@ -171,10 +168,7 @@ class Learner:
         self.network.load_state_dict(state["network"])
         self.average.network.load_state_dict(state["average"])
         self.average.steps = state["average_steps"]
-        betas = self.recipe.optimiser.beta1, self.recipe.optimiser.beta2
-        load_moments(self.optimiser, state["optimiser"])
-        for group in self.optimiser.param_groups:
-            group["betas"] = betas  # of the recipe as it is now, not of the state
+        self.optimiser.load(state["optimiser"])
         self.gradient_norm = state["gradient_norm"].to(self.device)
         if self.adversary is not None and state["adversary"]:
             self.adversary.load(state["adversary"])

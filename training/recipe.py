@@ -158,6 +158,8 @@ def _check(recipe: Recipe, source: str) -> None:
         for key in ("steps", "batch", "lr_crop", "accumulate"):
             if getattr(phase, key) < (0 if key == "steps" else 1):
                 raise RecipeError(f"{where}.{key}' must be positive, not {getattr(phase, key)}.")
+        if phase.margin < 0:
+            raise RecipeError(f"{where}.margin' must not be negative, but is {phase.margin}.")
         if phase.batch % phase.accumulate:
             raise RecipeError(f"{where}.batch' must be a multiple of its 'accumulate'.")
         if phase.iterations is not None and "iterations" not in recipe.network.options:

@@ -34,7 +34,8 @@ class Start:
     """The recipe whose weights this one is meant to go on from (``--weights``)."""
     fitting: bool = False
     """Take of ``--weights`` what fits by name and shape, and leave the rest fresh: to begin with
-    the features of a network that was trained for another degradation."""
+    the features of a network that was trained for another degradation or scale.  DAN's twin, an
+    EDSR, takes a DAN's head, Restorer and tail."""
     high_pass_filters: float = 0.0
     """Share of DAN's image head's filters that start with zero mean and `high_pass_gain`: the
     traces the Estimator looks for are high frequencies, its usual input is brightness."""
@@ -86,6 +87,9 @@ class Loss:
     """Measure of that error, a mean over all numbers."""
     standardised: bool = False
     """Divide each number's error by its standard deviation over the degradation model."""
+    shape: float = 0.0
+    """Error of the blur's shape, read from DAN's degradation feature after every iteration
+    (`training.losses.shape`): the vector's angle cannot be learned from averages, this can."""
     detail: float = 0.0
     """DSSR's detail maps at every step (its alpha)."""
     reconstruction: float = 0.0
@@ -106,17 +110,20 @@ class Loss:
 
 @dataclass(frozen=True)
 class Optimiser:
-    """Adam and what follows it."""
+    """Adam, perhaps Muon beside it, and what follows them."""
 
     beta1: float = 0.9
     beta2: float = 0.999
+    muon: float = 0.0
+    """Factor on the rate of Muon, which then takes the convolutions between features over from Adam
+    (`training.optimisers`); 0 for Adam alone."""
     clip: float = 0.0
     """Largest norm of the gradient as a multiple of its moving average; 0 for no limit.  One freak
     batch, of which the degradation model makes some, can otherwise undo thousands of steps."""
     ema: float = 0.999
     """Decay of the weights' moving average; 0 for none."""
     half_moments: bool = False
-    """Write Adam's moments as bfloat16: a smaller state, no longer resumed to the bit."""
+    """Write the moments as bfloat16: a smaller state, no longer resumed to the bit."""
 
 
 @dataclass(frozen=True)
@@ -129,6 +136,10 @@ class Phase:
     lr_crop: int
     """Side of a low-resolution crop; the high-resolution one is ``scale`` times that."""
     learning_rate: float
+    margin: int = 0
+    """Low-resolution pixels that are degraded around a crop and cut off again.  A blur mirrors what
+    lies at its picture's edge: with 31x31 kernels at x4 that reaches two fifths of a 32x32 crop and
+    next to nothing of a photograph.  Multiples of 8 leave JPEG's grid of ``two-stage`` in place."""
     iterations: int | None = None
     """T of the network from here on, if not its constructor's; a DAN that had less is unrolled by
     `training.unroll`."""
@@ -181,6 +192,10 @@ class Recipe:
     def stable_steps(self) -> int:
         """Steps of all phases together."""
         return sum(phase.steps for phase in self.phase)
+
+    def crop(self, phase: Phase) -> int:
+        """Side of what a phase cuts from photographs, pixels."""
+        return (phase.lr_crop + 2 * phase.margin) * self.network.scale
 
     @property
     def options(self) -> dict[str, Any]:

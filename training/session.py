@@ -47,7 +47,7 @@ def run_session(
         CorpusError: The folders hold too little.
         TrainingError: The run cannot start or go on.
     """
-    crop = max(phase.lr_crop for phase in recipe.phase) * recipe.network.scale
+    crop = max(recipe.crop(phase) for phase in recipe.phase)
     if checkpoint.latest(out / "stable") is not None and not resume:
         raise TrainingError(f"{out} holds a run already. Add --resume to go on, or choose --out.")
     corpus = read_corpus(data, crop, recipe.data.memory)

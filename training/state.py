@@ -16,7 +16,6 @@ from training import checkpoint
 from training.feeder import Feeder
 from training.initial import TrainingError
 from training.learner import Learner
-from training.moments import half_moments
 from training.processes import Processes
 from training.schedule import Position
 from training.schema import Recipe
@@ -64,9 +63,6 @@ class RunState:
         return self.out / "others" / f"{self.processes.index}-{kind}"
 
     def _of(self, position: Position, totals: Totals) -> dict[str, Any]:
-        learner = self.learner.state()
-        if self.recipe.optimiser.half_moments:
-            learner["optimiser"] = half_moments(learner["optimiser"])
         place = {key: value for key, value in vars(position).items() if key != "recipe"}
         return {
             "recipe": self.recipe.name,
@@ -74,7 +70,7 @@ class RunState:
             "processes": self.processes.count,
             "position": place,
             "totals": asdict(totals),
-            "learner": learner,
+            "learner": self.learner.state(),
             "feeder": self.feeder.state(),
         }
 

@@ -220,7 +220,7 @@ def main() -> None:
     options = parser.parse_args()
     recipe = load_recipe(options.recipe, options.changes)
     phase = options.phase % len(recipe.phase)
-    crop = recipe.phase[phase].lr_crop * recipe.network.scale
+    crop = recipe.crop(recipe.phase[phase])
     corpus = read_corpus(options.data, crop) if options.data else made_pictures(2 * crop)
     bench = Bench(
         recipe,

@@ -196,14 +196,28 @@ class DAN(SuperResolver):
             The picture ``(N, 3, scale*H, scale*W)``, about [0, 1] and not clamped, and the
             degradation vector ``(N, degradation_size)`` in the normalised units of its layout.
         """
+        picture, vector, *_ = self.unrolled(lr)
+        return picture, vector
+
+    def unrolled(self, lr: Tensor) -> tuple[Tensor, ...]:
+        """What `forward` returns, then the degradation feature after every iteration.
+
+        Args:
+            lr: ``(N, 3, H, W)`` RGB in [0, 1].
+
+        Returns:
+            Picture, vector and T features ``(N, F, 1, 1)``.
+        """
         lr_feature, degradation = self.head(lr)
         sr_feature = lr_feature
+        described: list[Tensor] = []
         for _ in range(self.iterations):
             # Each module learns from its own loss only: what crosses over is detached.
             update = self.estimator(lr_feature, sr_feature.detach(), degradation)
             degradation = degradation + update.mean((2, 3), keepdim=True)
             sr_feature = sr_feature + self.restorer(lr_feature, sr_feature, degradation.detach())
-        return self.tail(sr_feature), self.degradation_tail(degradation).flatten(1)
+            described.append(degradation)
+        return self.tail(sr_feature), self.degradation_tail(degradation).flatten(1), *described
 
     def stages(self) -> tuple[Stage, ...]:
         """The alternation, exact: only the Estimator's average needs the whole picture.
@@ -303,10 +317,13 @@ class DAN(SuperResolver):
         Returns:
             ``(N, degradation_size)`` in the normalised units of the layout.
         """
+        return self.degradation_tail(self.describe(lr)).flatten(1)
+
+    def describe(self, lr: Tensor) -> Tensor:
+        """The degradation feature ``(N, F, 1, 1)`` after the first iteration; see `estimate`."""
         lr_feature, degradation = self.head(lr)
         update = self.estimator(lr_feature, lr_feature, degradation)
-        degradation = degradation + update.mean((2, 3), keepdim=True)
-        return self.degradation_tail(degradation).flatten(1)
+        return degradation + update.mean((2, 3), keepdim=True)
 
 
 _RENAMES: Renames = (

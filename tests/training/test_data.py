@@ -19,7 +19,9 @@ from training.degradations import (
     part,
     principal_components,
 )
+from training.feeder import Feeder
 from training.pool import Pairs, Pool
+from training.processes import Processes
 from training.recipe import load_recipe
 
 
@@ -162,3 +164,32 @@ def test_principal_components_rebuild_the_kernels_they_come_from() -> None:
     centred = kernels - kernels.mean(0)
     left = centred - centred @ encoder @ encoder.T
     assert left.square().sum() < 1e-4 * centred.square().sum()
+
+
+def test_a_margin_is_degraded_and_cut_off_again() -> None:
+    """What is left is the middle of the degraded photograph, and no mirrored edge."""
+    size, margin = 24, 4
+    side = 4 * (size + 2 * margin)
+    pixels = torch.from_numpy(scene(side, side)).view(-1, 3)
+    corpus = Corpus(pixels, ((side, side),), (0,), ("a",), 0, 0)
+    recipe = load_recipe(
+        "dan-blur-x4",
+        [f"phase.0.margin={margin}", f"phase.0.lr_crop={size}", "phase.0.batch=2", "data.pool=2"],
+    )
+    assert recipe.crop(recipe.phase[0]) == side
+    model = degrader(recipe)
+    feeder = Feeder(corpus, model, recipe.data, 0, Processes(torch.device("cpu")))
+    again = torch.Generator().manual_seed(1)
+    windows = Cropper(corpus, again).draw(2, side)
+    drawn = model.sample(2, again)
+    feeder.begin(recipe.phase[0], "vector")
+    pairs = feeder.next()
+    order = [0, 1] if torch.equal(pairs.truth, model.vector(drawn)) else [1, 0]
+    whole = Cropper(corpus, again).cut(windows, side)[order]
+    assert torch.equal(pairs.truth, model.vector(drawn)[order])
+    assert torch.equal(pairs.hr, whole[:, :, 16:-16, 16:-16])
+    degraded = model.apply(whole.float() / 255, part(drawn, torch.tensor(order)))
+    difference = degraded[:, :, 4:-4, 4:-4] * 255 - pairs.lr
+    assert difference.abs().max() < 1.01 and difference.abs().mean() < 0.01
+    mirrored = model.apply(pairs.hr.float() / 255, part(drawn, torch.tensor(order)))
+    assert (mirrored * 255 - pairs.lr)[:, :, 0].abs().mean() > 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,18 +10,21 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from sr_cli.degradation.blur_only import BlurModel
 from sr_cli.metrics.perceptual import PerceptualDistance
+from sr_cli.networks.dan import DAN
 from sr_cli.networks.unet_discriminator import UNetDiscriminator
 from tests.conftest import scene
 from training.corpus import Corpus
 from training.crops import Cropper
-from training.degradations import degrader
+from training.degradations import BlurDegrader, degrader
 from training.feeder import Feeder
 from training.initial import build_network
 from training.learner import Learner
 from training.losses import Objectives
 from training.losses.adversary import Adversary
 from training.losses.features import VGG19, FeaturesError, load_features
+from training.losses.shape import ShapeLoss
 from training.processes import Processes
 from training.recipe import RecipeError, load_recipe
 from training.schema import Loss
@@ -65,7 +69,9 @@ def overfit(name: str, changes: list[str], steps: int) -> list[dict[str, Tensor]
     [
         ("dan-real-x4", ["loss.standardised=true"], {"l1", "vector"}),
         ("dan-blur-x4", [], {"l1", "vector"}),
+        ("dan-blur-x4", ["loss.shape=0.1", "loss.standardised=true"], {"l1", "vector", "shape"}),
         ("edsr-blur-x4", [], {"l1"}),
+        ("edsr-blur-x4", ["optimiser.muon=1.0"], {"l1"}),
         ("danv1-iso-x4", ["network.kernel_size=11", "data.kernel=11"], {"l1", "vector"}),
         ("danv2-aniso-x2", [], {"l1", "vector"}),
         ("dssr-iso-x2", [], {"l1", "detail"}),
@@ -78,6 +84,53 @@ def test_every_term_falls_on_one_batch(name: str, changes: list[str], expected: 
     for term in expected | {"loss"}:
         first, last = history[0][term], history[-1][term]
         assert last < 0.6 * first, f"{term}: {first:.4f} to {last:.4f}"
+
+
+def test_the_shape_of_a_blur_is_the_root_of_its_kernels_second_moments() -> None:
+    model = BlurModel(4)
+    drawn = model.sample(20, torch.Generator().manual_seed(0))
+    even = torch.full_like(drawn.unevenness, 0.5)
+    drawn = replace(drawn, sigma_x=drawn.sigma_x.clamp(1, 3), unevenness=even)
+    drawn = replace(drawn, sigma_y=drawn.sigma_y.clamp(1, 3))
+    shape = ShapeLoss(1.0, BlurDegrader(model), 16)
+    down, across, between = shape.of(model.vector(drawn)).double().unbind(1)
+    kernels = model.kernels(drawn).double()
+    place = torch.arange(31, dtype=torch.float64) - 15
+    moments = {
+        "down": (kernels.sum(2) * place**2).sum(1),
+        "across": (kernels.sum(1) * place**2).sum(1),
+        "between": (kernels * place.view(-1, 1) * place).sum((1, 2)),
+    }
+    torch.testing.assert_close(down**2 + between**2, moments["down"], rtol=1e-4, atol=0)
+    torch.testing.assert_close(across**2 + between**2, moments["across"], rtol=1e-4, atol=0)
+    torch.testing.assert_close(between * (down + across), moments["between"], rtol=0, atol=1e-3)
+
+
+def test_the_shape_is_asked_for_after_every_iteration_and_of_the_estimator_alone() -> None:
+    recipe = load_recipe("dan-blur-x4", [*NARROW["DAN"], "loss.shape=0.5", "loss.vector=0"])
+    model = degrader(recipe)
+    network = build_network(recipe, model)
+    assert isinstance(network, DAN) and network.iterations == 2
+    objective = Objectives(recipe, network, model, CPU).of(recipe.phase[0])
+    truth = model.vector(model.sample(2, torch.Generator().manual_seed(0)))
+    lr, hr = torch.rand(2, 3, 16, 16), torch.rand(2, 3, 64, 64)
+    terms = objective(network, objective.forward(network), lr, hr, truth).terms
+    terms["shape"].backward()
+    first = network.describe(lr)
+    last = network.unrolled(lr)[-1]
+    shape = ShapeLoss(0.5, model, 16)
+    expected = (shape([first], truth) + shape([last], truth)) / 2
+    torch.testing.assert_close(terms["shape"], expected, rtol=1e-4, atol=0)
+    reached = {name.split(".")[0] for name, p in network.named_parameters() if p.grad is not None}
+    assert "estimator" in reached and "restorer" not in reached and "image_tail" not in reached
+
+
+def test_a_shape_that_the_vector_does_not_tell_is_refused() -> None:
+    for name in ("dan-real-x4", "edsr-blur-x4"):
+        recipe = load_recipe(name, ["loss.shape=0.1"])
+        model = degrader(recipe)
+        with pytest.raises(RecipeError, match=r"loss\.shape"):
+            Objectives(recipe, build_network(recipe, model), model, CPU)
 
 
 def test_the_perceptual_term_falls_on_one_batch(features_folder: Path) -> None:

@@ -98,13 +98,33 @@ def test_a_run_goes_on_over_a_full_disk_and_says_so_at_its_end(
 def test_moments_of_half_the_size_still_let_a_run_go_on(
     trainer: Callable[..., Trainer], small_file: Path, tmp_path: Path
 ) -> None:
-    recipe = load_recipe(str(small_file), ["optimiser.half_moments=true"])
+    changes = ["optimiser.half_moments=true", "optimiser.muon=0.5"]
+    recipe = load_recipe(str(small_file), changes)
     trainer(tmp_path / "run", recipe, last_step=3).run()
     again = trainer(tmp_path / "run", recipe, last_step=5)
     assert again.resume()
-    moments = next(iter(again.learner.optimiser.state.values()))
-    assert moments["exp_avg"].dtype == torch.float32 and moments["exp_avg"].abs().sum() > 0
+    optimiser = again.learner.optimiser
+    assert optimiser.muon is not None
+    for part, key in ((optimiser.adam, "exp_avg"), (optimiser.muon, "momentum_buffer")):
+        moments = next(iter(part.state.values()))
+        assert moments[key].dtype == torch.float32 and moments[key].abs().sum() > 0
     again.run()
+
+
+def test_muon_is_resumed_to_the_bit_too(
+    trainer: Callable[..., Trainer], small_file: Path, tmp_path: Path
+) -> None:
+    recipe = load_recipe(str(small_file), ["optimiser.muon=0.5"])
+    whole = trainer(tmp_path / "whole", recipe)
+    whole.run()
+    trainer(tmp_path / "parts", recipe, last_step=13).run()
+    part = trainer(tmp_path / "parts", recipe)
+    assert part.resume() and part.run()
+    for key, value in whole.network.state_dict().items():
+        assert torch.equal(part.network.state_dict()[key], value), key
+    trainer(tmp_path / "other", load_recipe(str(small_file)), last_step=3).run()
+    with pytest.raises(TrainingError, match=r"optimiser\.muon"):
+        trainer(tmp_path / "other", recipe).resume()
 
 
 def test_an_adversary_is_resumed_to_the_bit_too(

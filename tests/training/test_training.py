@@ -13,9 +13,11 @@ import torch
 from safetensors.torch import save_file
 
 from sr_cli.networks.dan import DAN
+from sr_cli.networks.edsr import EDSR
 from sr_cli.zoo.loading import load
 from training import checkpoint
 from training.averaging import Average
+from training.initial import build_network
 from training.packing import write_weights
 from training.pool import Pairs
 from training.progress import Health
@@ -116,6 +118,20 @@ def test_a_run_can_take_what_fits_from_a_network_for_another_degradation(
         trainer(tmp_path / "run", recipe, weights=path)
 
 
+def test_the_twin_takes_a_dans_head_restorer_and_tail(tmp_path: Path) -> None:
+    path = tmp_path / "start.safetensors"
+    source = DAN(scale=2, features=8, blocks=2, iterations=1)
+    save_file(source.state_dict(), path)
+    narrow = ["network.features=8", "network.blocks=2", "start.fitting=true"]
+    twin = build_network(load_recipe("edsr-blur-x2", narrow), weights=path)
+    assert isinstance(twin, EDSR)
+    feature = source.head(torch.rand(1, 3, 8, 8))[0]
+    assert torch.equal(twin.body(feature), source.restorer.body(feature))
+    assert torch.equal(twin.head.weight, source.image_head.weight)
+    enlarged = twin.last(twin.upsample(twin.closing(feature)))
+    assert torch.equal(enlarged, source.image_tail(feature))
+
+
 def test_a_time_budget_stops_cleanly(trainer: Callable[..., Trainer], tmp_path: Path) -> None:
     run = trainer(tmp_path / "run", time_budget=0)
     assert not run.run()
@@ -193,7 +209,7 @@ def test_a_resumed_run_goes_by_the_recipe_as_it_is_now(
     trainer(out, last_step=2).run()
     again = trainer(out, load_recipe(str(small_file), ["optimiser.beta2=0.9"]))
     assert again.resume()
-    assert [group["betas"] for group in again.learner.optimiser.param_groups] == [(0.9, 0.9)]
+    assert [group["betas"] for group in again.learner.optimiser.adam.param_groups] == [(0.9, 0.9)]
 
 
 def test_curves_are_written_for_tensorboard_on_request(

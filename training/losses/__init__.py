@@ -20,12 +20,14 @@ from training.losses.objective import (
     Restoration,
     Truth,
 )
+from training.losses.shape import ShapeLoss
 from training.recipe import RecipeError
 from training.schema import Phase, Recipe
 
 __all__ = ["Objectives"]
 
 ONLY_FOR = {
+    "shape": ("DAN",),
     "detail": ("DSSR",),
     "reconstruction": ("DMSR",),
     "consistency": ("DMSR",),
@@ -63,13 +65,14 @@ class Objectives:
         if recipe.loss.perceptual:
             self.features = load_features(recipe.loss).to(device)
         self.estimate = _estimate_loss(recipe, network, model)
+        self.shape = _shape_loss(recipe, network, model)
 
     def of(self, phase: Phase) -> Objective:
         """The loss of a phase."""
         loss = self.recipe.loss
         if phase.trains == "estimator":
             assert self.estimate is not None
-            return FirstEstimate(self.estimate)
+            return FirstEstimate(self.estimate, self.shape)
         if isinstance(self.network, DSSR):
             return Details(loss.l1, loss.detail)
         if isinstance(self.network, DMSR):
@@ -77,8 +80,23 @@ class Objectives:
         estimate = self.estimate if loss.vector else None
         truth: Truth = "vector" if isinstance(self.network, DAN) else "kernel"
         return Restoration(
-            loss.l1, estimate, loss.perceptual, self.features, truth if estimate else "nothing"
+            loss.l1,
+            estimate,
+            loss.perceptual,
+            self.features,
+            truth if estimate or self.shape else "nothing",
+            self.shape,
         )
+
+
+def _shape_loss(recipe: Recipe, network: SuperResolver, model: Degrader) -> ShapeLoss | None:
+    if not recipe.loss.shape:
+        return None
+    assert isinstance(network, DAN)
+    try:
+        return ShapeLoss(recipe.loss.shape, model, network.image_head.out_channels)
+    except ValueError as error:
+        raise RecipeError(f"{recipe.name}: 'loss.shape': {error}.") from None
 
 
 def _estimate_loss(recipe: Recipe, network: SuperResolver, model: Degrader) -> EstimateLoss | None:

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from training.moments import load_moments
+from training.optimisers import load_moments
 
 
 class Adversary:

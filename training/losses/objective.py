@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -21,10 +21,12 @@ from sr_cli.networks.dssr import DSSR
 from sr_cli.networks.stages import SuperResolver
 from training.losses.estimate import EstimateLoss
 from training.losses.features import Features
+from training.losses.shape import ShapeLoss
 
 Truth = Literal["vector", "kernel", "nothing"]
-Forward = Callable[[Tensor], tuple[Tensor, Tensor | None]]
-"""A network, perhaps compiled: from pictures to larger ones and the estimate, if it makes one."""
+Forward = Callable[[Tensor], tuple[Any, ...]]
+"""A network, perhaps compiled: from pictures to larger ones and the estimate, if it makes one, and
+whatever else an objective's `Objective.forward` asks for."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,10 @@ class Objective(ABC):
     truth: Truth = "nothing"
     """What it needs to know of the degradation."""
 
+    def forward(self, network: SuperResolver) -> Forward:
+        """What to run of a network, perhaps compiled first, and to hand to every call."""
+        return network
+
     @abstractmethod
     def __call__(
         self,
@@ -56,7 +62,7 @@ class Objective(ABC):
 
         Args:
             network: The network itself.
-            forward: Its forward pass, perhaps compiled.
+            forward: Of the same network, perhaps compiled.
             lr: ``(N, 3, h, w)`` in [0, 1].
             hr: ``(N, 3, H, W)`` in [0, 1].
             truth: ``(N, D)`` as `truth` says.
@@ -68,7 +74,7 @@ class Restoration(Objective):
     """The picture's L1 and, where the network estimates something, the estimate's error.
 
     RealDAN and KernelDAN: vectors.  DANv1: the kernel's code.  DANv2: the kernel.  In all of them
-    the last iteration alone is supervised.
+    the last iteration alone is supervised, but for DAN's `ShapeLoss`.
     """
 
     l1: float
@@ -76,6 +82,13 @@ class Restoration(Objective):
     perceptual: float = 0.0
     features: Features | None = None
     truth: Truth = "nothing"
+    shape: ShapeLoss | None = None
+
+    def forward(self, network: SuperResolver) -> Forward:
+        if self.shape is None:
+            return network
+        assert isinstance(network, DAN)
+        return network.unrolled
 
     def __call__(
         self,
@@ -85,13 +98,14 @@ class Restoration(Objective):
         hr: Tensor,
         truth: Tensor,
     ) -> Result:
-        sr, estimate = forward(lr)
+        sr, estimate, *described = forward(lr)
         sr = sr.float()
         terms = {"l1": self.l1 * F.l1_loss(sr, hr)}
         if self.estimate is not None:
-            assert estimate is not None
             wanted = network.encode(truth) if isinstance(network, DANv1) else truth
             terms["vector"] = self.estimate(estimate, wanted)
+        if self.shape is not None:
+            terms["shape"] = self.shape(described, truth)
         if self.features is not None:
             terms["perceptual"] = self.perceptual * self.features.distance(sr, hr)
         return Result(terms, sr)
@@ -102,6 +116,7 @@ class FirstEstimate(Objective):
     """DAN's first estimate alone, before any Restorer."""
 
     estimate: EstimateLoss
+    shape: ShapeLoss | None = None
     truth: Truth = "vector"
 
     def __call__(
@@ -113,7 +128,12 @@ class FirstEstimate(Objective):
         truth: Tensor,
     ) -> Result:
         assert isinstance(network, DAN)
-        return Result({"vector": self.estimate(network.estimate(lr), truth)})
+        feature = network.describe(lr)
+        vector = network.degradation_tail(feature).flatten(1)
+        terms = {"vector": self.estimate(vector, truth)}
+        if self.shape is not None:
+            terms["shape"] = self.shape([feature], truth)
+        return Result(terms)
 
 
 @dataclass(frozen=True)

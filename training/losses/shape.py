@@ -1,0 +1,85 @@
+"""The shape of an anisotropic blur, taught to DAN's degradation feature itself."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from sr_cli.degradation.layout import Layout
+from training.degradations import Degrader
+
+NUMBERS = ("stage1.sigma_x", "stage1.sigma_y", "stage1.theta")
+
+
+class ShapeLoss:
+    """Mean squared error of the blur's extent down, across and between them, standardised.
+
+    The feature is an average over the picture, so what it learns first is what an average can
+    tell: numbers to which every place adds its share.  How much more a picture is blurred down
+    than across is such a number, but it has no correlation with any number of KernelDAN's vector
+    (it says that theta is small if sigma_x is the larger one, and large if it is not), so the
+    vector's loss alone leaves it out, and the Restorer never hears of it.  The symmetric matrix
+    ``R diag(sigma_x, sigma_y) R^T`` has it on its diagonal, and is without the jump that theta
+    makes at its range's ends.
+
+    A fixed readout, three orthonormal directions, asks for the matrix after every iteration; it
+    has nothing to learn and leaves with the training.  Later iterations find the angle with it:
+    they meet the feature at every place, before the average.
+
+    Args:
+        weight: Of the mean over iterations and numbers.
+        model: Of the degradation.
+        features: Channels of the feature.
+
+    Raises:
+        ValueError: The degradation's vector has no sigma_x, sigma_y and theta of one blur.
+    """
+
+    def __init__(self, weight: float, model: Degrader, features: int) -> None:
+        self.weight = weight
+        layout = model.layout
+        if layout is None or layout.name != "blur":
+            raise ValueError("only the vectors of the degradation 'blur' tell one blur's shape")
+        self.index, self.low, self.high = _places(layout)
+        generator = torch.Generator().manual_seed(0)
+        self.readout = torch.linalg.qr(torch.randn(features, 3, generator=generator)).Q
+        shapes = self.of(model.vector(model.sample(2048, generator)))
+        self.mean, self.deviation = shapes.mean(0), shapes.std(0)
+
+    def of(self, vector: Tensor) -> Tensor:
+        """The matrix of vectors ``(N, D)``: down, across, between, in pixels ``(N, 3)``."""
+        numbers = self.low.to(vector) + vector[:, self.index] * (self.high - self.low).to(vector)
+        sigma_x, sigma_y, degrees = numbers.unbind(1)
+        cos, sin = torch.cos(degrees * math.pi / 180), torch.sin(degrees * math.pi / 180)
+        down = sigma_x * cos**2 + sigma_y * sin**2
+        across = sigma_x * sin**2 + sigma_y * cos**2
+        return torch.stack((down, across, (sigma_y - sigma_x) * sin * cos), 1)
+
+    def read(self, feature: Tensor) -> Tensor:
+        """What a degradation feature ``(N, F, 1, 1)`` says of the matrix ``(N, 3)``, in pixels."""
+        told = feature.float().flatten(1) @ self.readout.to(feature.device)
+        return told * self.deviation.to(told) + self.mean.to(told)
+
+    def __call__(self, features: Sequence[Tensor], truth: Tensor) -> Tensor:
+        """A scalar, already weighted.
+
+        Args:
+            features: ``(N, F, 1, 1)`` after every iteration.
+            truth: The vectors ``(N, D)``.
+        """
+        wanted = self.of(truth)
+        deviation = self.deviation.to(truth)
+        errors = [F.mse_loss(self.read(f) / deviation, wanted / deviation) for f in features]
+        return self.weight * torch.stack(errors).mean()
+
+
+def _places(layout: Layout) -> tuple[list[int], Tensor, Tensor]:
+    """Where the three numbers are in a vector, and their ranges in their units."""
+    found = {p.key: p for p in layout.parameters}
+    wanted = [found[key] for key in NUMBERS]
+    low = torch.tensor([p.low for p in wanted])
+    return [p.index for p in wanted], low, torch.tensor([p.high for p in wanted])

@@ -1,0 +1,121 @@
+"""Adam, and Muon for the weights that are matrices; their state, written and read back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from training import schema
+
+
+class Optimiser:
+    """Adam for all weights, or for those that Muon does not take.
+
+    Muon (Jordan et al. 2024) moves a matrix by its momentum made orthogonal, so that all of its
+    directions learn at one pace.  The matrices are the 3x3 convolutions between features, as
+    (filters, inputs x 9); picture layers, 1x1 convolutions and biases stay with Adam.  Its update
+    is scaled to the size of Adam's, so both take one learning rate.
+
+    Args:
+        parameters: What learns.
+        options: The recipe's.
+        rate: Learning rate to begin with.
+    """
+
+    def __init__(
+        self, parameters: Iterable[nn.Parameter], options: schema.Optimiser, rate: float
+    ) -> None:
+        self.options = options
+        self.parameters = list(parameters)
+        self.taken = [p for p in self.parameters if options.muon and _is_matrix(p)]
+        ids = {id(p) for p in self.taken}
+        self.adam = torch.optim.Adam(
+            [p for p in self.parameters if id(p) not in ids],
+            lr=rate,
+            betas=(options.beta1, options.beta2),
+            fused=True,
+        )
+        self.muon: torch.optim.Muon | None = None
+        if self.taken:
+            self.matrices = [nn.Parameter(_matrix(p.data)) for p in self.taken]
+            for matrix, p in zip(self.matrices, self.taken, strict=True):
+                assert matrix.data_ptr() == p.data_ptr()  # the same numbers, not a copy of them
+            self.muon = torch.optim.Muon(
+                self.matrices, lr=rate, weight_decay=0.0, adjust_lr_fn="match_rms_adamw"
+            )
+
+    def zero_grad(self) -> None:
+        """Forget the gradients."""
+        for p in self.parameters:
+            p.grad = None
+
+    def step(self, rate: float) -> None:
+        """Move every weight by its gradient, at a learning rate."""
+        for group in self.adam.param_groups:
+            group["lr"] = rate
+        self.adam.step()
+        if self.muon is None:
+            return
+        for group in self.muon.param_groups:
+            group["lr"] = rate * self.options.muon
+        for matrix, p in zip(self.matrices, self.taken, strict=True):
+            matrix.grad = None if p.grad is None else _matrix(p.grad)
+        self.muon.step()
+
+    def state(self) -> dict[str, Any]:
+        """Adam's state, with Muon's in it if there is one; moments perhaps in half precision."""
+        state = _halved(self.adam) if self.options.half_moments else self.adam.state_dict()
+        if self.muon is not None:
+            muon = _halved(self.muon) if self.options.half_moments else self.muon.state_dict()
+            state = {**state, "muon": muon}
+        return state
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Go on from a `state`.
+
+        Raises:
+            ValueError: It is that of other weights, or of Adam where Muon has joined, or the like.
+        """
+        if ("muon" in state) != (self.muon is not None):
+            raise ValueError("optimiser.muon was not what it is now")
+        load_moments(self.adam, {key: value for key, value in state.items() if key != "muon"})
+        for group in self.adam.param_groups:
+            group["betas"] = self.options.beta1, self.options.beta2  # as the recipe is now
+        if self.muon is not None:
+            load_moments(self.muon, state["muon"])
+
+
+def _is_matrix(weight: Tensor) -> bool:
+    """Whether it is a convolution between features that looks at more than one place."""
+    return weight.dim() == 4 and min(weight.shape[:2]) > 3 and weight[0, 0].numel() > 1
+
+
+def _matrix(weight: Tensor) -> Tensor:
+    """A convolution's weight, laid out channels last, as a view ``(filters, places x inputs)``."""
+    return weight.permute(0, 2, 3, 1).reshape(len(weight), -1)
+
+
+def load_moments(optimiser: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+    """Load an optimiser's state, each moment laid out in memory as its parameter is.
+
+    The fused Adam goes through both as if they were rows of numbers, so a moment in another layout
+    would meet another weight's.
+    """
+    optimiser.load_state_dict(state)
+    for parameter, entry in optimiser.state.items():
+        for key, value in entry.items():
+            if isinstance(value, Tensor) and value.shape == parameter.shape:
+                entry[key] = torch.empty_like(parameter).copy_(value)
+
+
+def _halved(optimiser: torch.optim.Optimizer) -> dict[str, Any]:
+    """An optimiser's state with its moments as bfloat16, which loading turns back."""
+    state = optimiser.state_dict()
+    moments = {
+        number: {key: value.bfloat16() if value.dim() else value for key, value in entry.items()}
+        for number, entry in state["state"].items()
+    }
+    return {**state, "state": moments}
