@@ -67,6 +67,11 @@ KERNELS = """
 Protocol `aniso`, the first ten pictures of `val`: the true kernel above the estimated one, each
 with its peak at white; below, the mean squared error of the two.
 """
+TWINS = """
+The same body without an Estimator, trained on the same kind of batches for as many steps
+([training-log.md](training-log.md) says how), both as they were at that step. RealDAN's Table 1 has
+the pair at the end of 600,000 steps.
+"""
 STRIPS = """
 Held-out photographs, degraded as the model is for: the middle of each. Credits of the photographs,
 from the top: BuddiesOfBudgie/budgie-backgrounds (roman-colosseum, kitten-on-lawn), 18F/18f.gsa.gov
@@ -127,6 +132,10 @@ def _model(model: Model, runs: tuple[Run, ...], stored: Path) -> list[str]:
     for run in mine:
         if run.is_study:
             parts += _study(model.name, run)
+    twins = [run for run in runs if run.name.startswith(f"twins-{model.name}-")]
+    if twins:
+        parts += ["### Against its twin", TWINS]
+        parts.append(tables.quality([answer for run in twins for answer in run.answers]))
     strip = stored / f"strip-{model.name}.jpg"
     if strip.is_file():
         parts += ["### To look at", STRIPS, f"![strips](results/{strip.name})"]
