@@ -38,11 +38,11 @@ class Optimiser:
             betas=(options.beta1, options.beta2),
             fused=True,
         )
+        self.matrices = [nn.Parameter(_matrix(p.data)) for p in self.taken]
+        for matrix, p in zip(self.matrices, self.taken, strict=True):
+            assert matrix.data_ptr() == p.data_ptr()  # the same numbers, not a copy of them
         self.muon: torch.optim.Muon | None = None
-        if self.taken:
-            self.matrices = [nn.Parameter(_matrix(p.data)) for p in self.taken]
-            for matrix, p in zip(self.matrices, self.taken, strict=True):
-                assert matrix.data_ptr() == p.data_ptr()  # the same numbers, not a copy of them
+        if self.matrices:
             self.muon = torch.optim.Muon(
                 self.matrices, lr=rate, weight_decay=0.0, adjust_lr_fn="match_rms_adamw"
             )

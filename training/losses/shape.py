@@ -59,11 +59,6 @@ class ShapeLoss:
         across = sigma_x * sin**2 + sigma_y * cos**2
         return torch.stack((down, across, (sigma_y - sigma_x) * sin * cos), 1)
 
-    def read(self, feature: Tensor) -> Tensor:
-        """What a degradation feature ``(N, F, 1, 1)`` says of the matrix ``(N, 3)``, in pixels."""
-        told = feature.float().flatten(1) @ self.readout.to(feature.device)
-        return told * self.deviation.to(told) + self.mean.to(told)
-
     def __call__(self, features: Sequence[Tensor], truth: Tensor) -> Tensor:
         """A scalar, already weighted.
 
@@ -71,9 +66,9 @@ class ShapeLoss:
             features: ``(N, F, 1, 1)`` after every iteration.
             truth: The vectors ``(N, D)``.
         """
-        wanted = self.of(truth)
-        deviation = self.deviation.to(truth)
-        errors = [F.mse_loss(self.read(f) / deviation, wanted / deviation) for f in features]
+        wanted = (self.of(truth) - self.mean.to(truth)) / self.deviation.to(truth)
+        readout = self.readout.to(truth)
+        errors = [F.mse_loss(f.float().flatten(1) @ readout, wanted) for f in features]
         return self.weight * torch.stack(errors).mean()
 
 
