@@ -67,11 +67,9 @@ class Optimiser:
 
     def state(self) -> dict[str, Any]:
         """Adam's state, with Muon's in it if there is one; moments perhaps in half precision."""
-        state = _halved(self.adam) if self.options.half_moments else self.adam.state_dict()
-        if self.muon is not None:
-            muon = _halved(self.muon) if self.options.half_moments else self.muon.state_dict()
-            state = {**state, "muon": muon}
-        return state
+        half = self.options.half_moments
+        state = _saved(self.adam, half=half)
+        return state if self.muon is None else {**state, "muon": _saved(self.muon, half=half)}
 
     def load(self, state: dict[str, Any]) -> None:
         """Go on from a `state`.
@@ -111,9 +109,11 @@ def load_moments(optimiser: torch.optim.Optimizer, state: dict[str, Any]) -> Non
                 entry[key] = torch.empty_like(parameter).copy_(value)
 
 
-def _halved(optimiser: torch.optim.Optimizer) -> dict[str, Any]:
-    """An optimiser's state with its moments as bfloat16, which loading turns back."""
-    state = optimiser.state_dict()
+def _saved(optimiser: torch.optim.Optimizer, *, half: bool) -> dict[str, Any]:
+    """An optimiser's state, its moments perhaps as bfloat16, which loading turns back."""
+    state: dict[str, Any] = optimiser.state_dict()
+    if not half:
+        return state
     moments = {
         number: {key: value.bfloat16() if value.dim() else value for key, value in entry.items()}
         for number, entry in state["state"].items()

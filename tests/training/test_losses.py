@@ -92,7 +92,7 @@ def test_the_shape_of_a_blur_is_the_root_of_its_kernels_second_moments() -> None
     even = torch.full_like(drawn.unevenness, 0.5)
     drawn = replace(drawn, sigma_x=drawn.sigma_x.clamp(1, 3), unevenness=even)
     drawn = replace(drawn, sigma_y=drawn.sigma_y.clamp(1, 3))
-    shape = ShapeLoss(1.0, BlurDegrader(model), 16)
+    shape = ShapeLoss(1.0, BlurDegrader(model), 16, CPU)
     down, across, between = shape.of(model.vector(drawn)).double().unbind(1)
     kernels = model.kernels(drawn).double()
     place = torch.arange(31, dtype=torch.float64) - 15
@@ -118,7 +118,7 @@ def test_the_shape_is_asked_for_after_every_iteration_and_of_the_estimator_alone
     terms["shape"].backward()
     first = network.describe(lr)
     last = network.unrolled(lr)[-1]
-    shape = ShapeLoss(0.5, model, 16)
+    shape = ShapeLoss(0.5, model, 16, CPU)
     expected = (shape([first], truth) + shape([last], truth)) / 2
     torch.testing.assert_close(terms["shape"], expected, rtol=1e-4, atol=0)
     reached = {name.split(".")[0] for name, p in network.named_parameters() if p.grad is not None}

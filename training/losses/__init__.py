@@ -43,7 +43,7 @@ class Objectives:
         recipe: What to minimise.
         network: What will be trained.
         model: What the pictures are degraded by.
-        device: Of the perceptual features, if any.
+        device: Of whatever the losses keep: perceptual features, deviations.
 
     Raises:
         RecipeError: The losses do not fit the network or the degradation.
@@ -64,8 +64,8 @@ class Objectives:
         self.features: Features | None = None
         if recipe.loss.perceptual:
             self.features = load_features(recipe.loss).to(device)
-        self.estimate = _estimate_loss(recipe, network, model)
-        self.shape = _shape_loss(recipe, network, model)
+        self.estimate = _estimate_loss(recipe, network, model, device)
+        self.shape = _shape_loss(recipe, network, model, device)
 
     def of(self, phase: Phase) -> Objective:
         """The loss of a phase."""
@@ -89,17 +89,21 @@ class Objectives:
         )
 
 
-def _shape_loss(recipe: Recipe, network: SuperResolver, model: Degrader) -> ShapeLoss | None:
+def _shape_loss(
+    recipe: Recipe, network: SuperResolver, model: Degrader, device: torch.device
+) -> ShapeLoss | None:
     if not recipe.loss.shape:
         return None
     assert isinstance(network, DAN)
     try:
-        return ShapeLoss(recipe.loss.shape, model, network.image_head.out_channels)
+        return ShapeLoss(recipe.loss.shape, model, network.image_head.out_channels, device)
     except ValueError as error:
         raise RecipeError(f"{recipe.name}: 'loss.shape': {error}.") from None
 
 
-def _estimate_loss(recipe: Recipe, network: SuperResolver, model: Degrader) -> EstimateLoss | None:
+def _estimate_loss(
+    recipe: Recipe, network: SuperResolver, model: Degrader, device: torch.device
+) -> EstimateLoss | None:
     """The error of the network's estimate, if it makes one, once it is sure that they fit."""
     loss, kind = recipe.loss, recipe.data.degradation
     if isinstance(network, DAN):
@@ -109,7 +113,7 @@ def _estimate_loss(recipe: Recipe, network: SuperResolver, model: Degrader) -> E
                 f"{recipe.name}: a DAN of {size} numbers does not describe the degradation "
                 f"'{kind}'. Take 42 numbers for 'two-stage' and 8 for 'blur'."
             )
-        return EstimateLoss(loss, label_deviation(model) if loss.standardised else None)
+        return EstimateLoss(loss, label_deviation(model).to(device) if loss.standardised else None)
     if loss.standardised:
         raise RecipeError(f"{recipe.name}: only the vectors of a DAN can be standardised.")
     if "kernel_size" in recipe.network.options:

@@ -32,7 +32,7 @@ class EstimateLoss:
 
     Args:
         options: The recipe's.
-        deviation: ``(D,)`` to divide each number's error by, or None.
+        deviation: ``(D,)`` to divide each number's error by, on the estimates' device, or None.
     """
 
     def __init__(self, options: Loss, deviation: Tensor | None = None) -> None:
@@ -44,6 +44,5 @@ class EstimateLoss:
         """A scalar, already weighted; both ``(N, D)``."""
         estimate = estimate.float()
         if self.deviation is not None:
-            deviation = self.deviation.to(truth)
-            estimate, truth = estimate / deviation, truth / deviation
+            estimate, truth = estimate / self.deviation, truth / self.deviation
         return self.weight * self.error(estimate, truth)

@@ -34,25 +34,26 @@ class ShapeLoss:
         weight: Of the mean over iterations and numbers.
         model: Of the degradation.
         features: Channels of the feature.
+        device: Of the features; what is fixed is put there once, so that no step has to wait.
 
     Raises:
         ValueError: The degradation's vector has no sigma_x, sigma_y and theta of one blur.
     """
 
-    def __init__(self, weight: float, model: Degrader, features: int) -> None:
+    def __init__(self, weight: float, model: Degrader, features: int, device: torch.device) -> None:
         self.weight = weight
         layout = model.layout
         if layout is None or layout.name != "blur":
             raise ValueError("only the vectors of the degradation 'blur' tell one blur's shape")
-        self.index, self.low, self.high = _places(layout)
+        self.index, self.low, self.high = (places.to(device) for places in _places(layout))
         generator = torch.Generator().manual_seed(0)
-        self.readout = torch.linalg.qr(torch.randn(features, 3, generator=generator)).Q
-        shapes = self.of(model.vector(model.sample(2048, generator)))
+        self.readout = torch.linalg.qr(torch.randn(features, 3, generator=generator)).Q.to(device)
+        shapes = self.of(model.vector(model.sample(2048, generator)).to(device))
         self.mean, self.deviation = shapes.mean(0), shapes.std(0)
 
     def of(self, vector: Tensor) -> Tensor:
         """The matrix of vectors ``(N, D)``: down, across, between, in pixels ``(N, 3)``."""
-        numbers = self.low.to(vector) + vector[:, self.index] * (self.high - self.low).to(vector)
+        numbers = self.low + vector.index_select(1, self.index) * (self.high - self.low)
         sigma_x, sigma_y, degrees = numbers.unbind(1)
         cos, sin = torch.cos(degrees * math.pi / 180), torch.sin(degrees * math.pi / 180)
         down = sigma_x * cos**2 + sigma_y * sin**2
@@ -66,15 +67,15 @@ class ShapeLoss:
             features: ``(N, F, 1, 1)`` after every iteration.
             truth: The vectors ``(N, D)``.
         """
-        wanted = (self.of(truth) - self.mean.to(truth)) / self.deviation.to(truth)
-        readout = self.readout.to(truth)
-        errors = [F.mse_loss(f.float().flatten(1) @ readout, wanted) for f in features]
+        wanted = (self.of(truth) - self.mean) / self.deviation
+        errors = [F.mse_loss(f.float().flatten(1) @ self.readout, wanted) for f in features]
         return self.weight * torch.stack(errors).mean()
 
 
-def _places(layout: Layout) -> tuple[list[int], Tensor, Tensor]:
+def _places(layout: Layout) -> tuple[Tensor, Tensor, Tensor]:
     """Where the three numbers are in a vector, and their ranges in their units."""
     found = {p.key: p for p in layout.parameters}
     wanted = [found[key] for key in NUMBERS]
-    low = torch.tensor([p.low for p in wanted])
-    return [p.index for p in wanted], low, torch.tensor([p.high for p in wanted])
+    index = torch.tensor([p.index for p in wanted])
+    low, high = (torch.tensor([getattr(p, end) for p in wanted]) for end in ("low", "high"))
+    return index, low, high
