@@ -81,6 +81,9 @@ class Loss:
 
     l1: float = 1.0
     """Mean absolute error of the picture."""
+    rmse: float = 0.0
+    """Root mean square error of every crop, a mean over the crops: of the scale of ``l1``, and what
+    PSNR measures, where ``l1`` draws the picture towards the median of what may be true."""
     vector: float = 1.0
     """Error of what the network estimates: vector, code or kernel."""
     error: Literal["l2", "l1"] = "l2"

@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from sr_cli.zoo.manifest import ZooError
@@ -88,11 +88,25 @@ def write_exact(
     ) as file:
         partial = Path(file.name)
     try:
-        save_file(tensors, partial, metadata=header)
+        partial.write_bytes(_in_order(save(tensors, metadata=header)))
         partial.chmod(0o644)  # as any file that is to be shared, not as a private temporary one
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _in_order(content: bytes) -> bytes:
+    """The same safetensors file with its header's strings sorted.
+
+    The library writes them in another order every time, and the same weights would have another
+    hash.
+    """
+    start = 8 + int.from_bytes(content[:8], "little")
+    header = json.loads(content[8:start])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)  # tensors begin at a multiple of eight bytes
+    return len(text).to_bytes(8, "little") + text + content[start:]
 
 
 def _read_pickle(path: Path) -> dict[str, Tensor]:

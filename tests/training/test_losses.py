@@ -24,6 +24,7 @@ from training.learner import Learner
 from training.losses import Objectives
 from training.losses.adversary import Adversary
 from training.losses.features import VGG19, FeaturesError, load_features
+from training.losses.objective import root_mean_square
 from training.losses.shape import ShapeLoss
 from training.processes import Processes
 from training.recipe import RecipeError, load_recipe
@@ -71,6 +72,7 @@ def overfit(name: str, changes: list[str], steps: int) -> list[dict[str, Tensor]
         ("dan-blur-x4", [], {"l1", "vector"}),
         ("dan-blur-x4", ["loss.shape=0.1", "loss.standardised=true"], {"l1", "vector", "shape"}),
         ("edsr-blur-x4", [], {"l1"}),
+        ("dan-real-x4", ["loss.l1=0", "loss.rmse=1", "loss.vector=0"], {"rmse"}),
         ("edsr-blur-x4", ["optimiser.muon=1.0"], {"l1"}),
         ("danv1-iso-x4", ["network.kernel_size=11", "data.kernel=11"], {"l1", "vector"}),
         ("danv2-aniso-x2", [], {"l1", "vector"}),
@@ -84,6 +86,15 @@ def test_every_term_falls_on_one_batch(name: str, changes: list[str], expected: 
     for term in expected | {"loss"}:
         first, last = history[0][term], history[-1][term]
         assert last < 0.6 * first, f"{term}: {first:.4f} to {last:.4f}"
+
+
+def test_the_root_mean_square_weighs_crops_alike_and_halves_with_the_error() -> None:
+    hr = torch.rand(2, 3, 16, 16)
+    off = torch.tensor([0.1, 0.3]).view(2, 1, 1, 1)
+    assert float(root_mean_square(hr + off, hr)) == pytest.approx(0.2, abs=1e-5)
+    exact = hr.clone().requires_grad_()
+    root_mean_square(exact, hr).backward()
+    assert exact.grad is not None and not exact.grad.any()  # and no number that is none
 
 
 def test_the_shape_of_a_blur_is_the_root_of_its_kernels_second_moments() -> None:

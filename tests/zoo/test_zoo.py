@@ -61,6 +61,20 @@ def test_an_unknown_name_is_answered_with_near_ones() -> None:
         load("dan-reel-x4")
 
 
+def test_the_same_weights_are_written_as_the_same_bytes(tmp_path: Path) -> None:
+    network = DAN(**TINY)  # type: ignore[arg-type]
+    facts = {f"fact{n}": "as long as any other" for n in range(6)}
+    for name in ("a", "b"):
+        weights.write(tmp_path / name, network.state_dict(), "DAN", TINY, **facts)
+    written = (tmp_path / "a").read_bytes()
+    assert (tmp_path / "b").read_bytes() == written
+    start = 8 + int.from_bytes(written[:8], "little")
+    assert start % 8 == 0 and len(written) > start
+    (tmp_path / "a.safetensors").write_bytes(written)
+    _, header = weights.read(tmp_path / "a.safetensors")
+    assert list(header) and header == {**facts, "network": "DAN", "options": json.dumps(TINY)}
+
+
 def test_a_changed_weights_file_is_refused_with_its_hash(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

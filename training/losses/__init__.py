@@ -31,6 +31,7 @@ ONLY_FOR = {
     "detail": ("DSSR",),
     "reconstruction": ("DMSR",),
     "consistency": ("DMSR",),
+    "rmse": ("DAN", "DANv1", "DANv2", "EDSR", "RRDB"),
     "perceptual": ("DAN", "DANv1", "DANv2", "EDSR", "RRDB"),
 }
 """Terms that not every family's loss has."""
@@ -86,6 +87,7 @@ class Objectives:
             self.features,
             truth if estimate or self.shape else "nothing",
             self.shape,
+            loss.rmse,
         )
 
 
