@@ -5,9 +5,11 @@ python docs/make_results.py [--manifest] [--data DIR [--beside DIR]]
 ```
 
 Reads docs/results/*.json (what `sr-cli evaluate --json` printed), timing.json, bench*.json (of
-`sr-cli bench --json`), and NAME-run.jsonl (the validation lines of a training run's log). With
-`--data`, a folder that holds `val`, `RealSRSet` and `real`, it makes the strips too. Those of
-RealSRSet and real are not for the repository: they go to `--beside`, by default a folder beside it.
+`sr-cli bench --json`), and NAME-run.jsonl (the validation lines of a training run's log behind a
+line on the run: its text and, for the outlook on more training, the operations of its steps and of
+the published recipe as `python -m training.throughput` counts them). With `--data`, a folder that
+holds `val`, `RealSRSet` and `real`, it makes the strips too. Those of RealSRSet and real are not
+for the repository: they go to `--beside`, by default a folder beside it.
 With `--manifest`, the figures of the manifest become those of the stored runs.
 """
 
@@ -18,7 +20,7 @@ import json
 import sys
 from pathlib import Path
 
-from results_page import kernels, page, plots, stored, strips
+from results_page import compute, kernels, page, plots, stored, strips
 
 from sr_cli.zoo.manifest import FILE_NAME, manifest
 from training import curves
@@ -86,6 +88,10 @@ def draw(model: str, runs: tuple[stored.Run, ...]) -> None:
     log = page.training_log(STORED, model)
     if log:
         curves.draw(log, STORED / f"learning-{model}.png")
+        if published := log[0]["run"].get("published"):
+            spent, gains = compute.points(log)
+            found = compute.outlook(spent, gains, published)
+            plots.operations(spent, gains, found, STORED / f"operations-{model}.png")
 
 
 if __name__ == "__main__":

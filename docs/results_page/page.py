@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from results_page import tables
+from results_page import compute, tables
 from results_page.stored import Answer, Run, estimates
 from sr_cli.zoo.manifest import Model
 
@@ -168,6 +168,10 @@ def _learned(model: str, runs: Iterable[Run], stored: Path) -> list[str]:
     if log:
         parts += ["### Training", log[0]["run"]["text"], tables.training(log)]
         parts.append(f"![learning curve](results/learning-{model}.png)")
+        if published := log[0]["run"].get("published"):
+            found = compute.outlook(*compute.points(log), published)
+            parts += ["### Against the operations of training", compute.described(found)]
+            parts.append(f"![operations](results/operations-{model}.png)")
     best = estimates(runs, model)
     if best:
         parts += ["### What the Estimator knows", SKILL, f"{best['cases']} cases."]

@@ -8,6 +8,7 @@ from typing import Any
 
 import matplotlib as mpl
 
+from results_page.compute import Floats, Outlook
 from results_page.stored import Answer
 from results_page.tables import gains_over_bicubic
 
@@ -83,6 +84,28 @@ def iterations(answer: Answer, path: Path) -> None:
         )
         panel.set(xlabel="iterations T", title=title, xticks=turns)
         panel.legend(fontsize=8)
+    _save(figure, path)
+
+
+def operations(spent: Floats, gains: Floats, found: Outlook, path: Path) -> None:
+    """Quality against the operations of training, with both ways on to the published number."""
+    figure, panel = plt.subplots(figsize=(6, 3.2), constrained_layout=True)
+    above = gains > 0
+    panel.plot(spent[above] / 1e15, gains[above], marker=".", color=BETTER, label="measured")
+    ends = [found.spent / 1e15, found.published / 1e15]
+    panel.plot(
+        ends, [found.gain, found.line], "--", color=BETTER, linewidth=1, label="if it went on so"
+    )
+    panel.vlines(
+        ends[1], found.lowest, found.highest, color="grey", linewidth=4, label="if it flattens"
+    )
+    panel.set(
+        xscale="log",
+        xlabel="operations of training, P",
+        ylabel="PSNR-Y over bicubic, dB",
+        title="Validation crops; to the right, the published recipe",
+    )
+    panel.legend(fontsize=8, loc="upper left")
     _save(figure, path)
 
 

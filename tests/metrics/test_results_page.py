@@ -7,12 +7,13 @@ import re
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 DOCS = Path(__file__).parents[2] / "docs"
 sys.path.insert(0, str(DOCS))
 
-from results_page import page, stored, tables  # noqa: E402
+from results_page import compute, page, stored, tables  # noqa: E402
 
 from sr_cli.zoo.manifest import Model, manifest  # noqa: E402
 
@@ -115,3 +116,28 @@ def test_a_model_that_harms_some_pictures_is_visible() -> None:
         },
     }
     assert "| 1 of 2 | -1.00 dB (b.png) | +3.00 dB |" in tables.worse([answer])
+
+
+def test_an_outlook_finds_the_line_and_the_limit_that_points_were_made_with() -> None:
+    spent = np.geomspace(1e14, 2e15, 20)
+    straight = compute.outlook(spent, 0.4 + 0.1 * np.log2(spent / 2e15), 64e15)
+    assert straight.slope == pytest.approx(0.1) and straight.line == pytest.approx(0.9)
+    assert straight.gain == pytest.approx(0.4) and straight.lowest < straight.line
+    flat = compute.outlook(spent, 0.9 - 0.5 * (spent / 2e15) ** -0.5, 64e15)
+    truth = 0.9 - 0.5 * 32**-0.5
+    assert flat.lowest <= truth <= flat.highest < flat.line
+    with pytest.raises(ValueError, match="five points"):
+        compute.outlook(spent[:4], spent[:4], 1e16)
+
+
+def test_operations_are_counted_phase_by_phase() -> None:
+    scores = {"psnr_y": 21.5, "bicubic": 21.0}
+    log = [
+        {"run": {"operations": [[10, 1.0], [30, 5.0]]}},
+        {"step": 10, "iterations": 3, "validation": {**scores, "psnr_y": None}},
+        {"step": 15, "iterations": 1, "validation": scores},
+        {"step": 20, "iterations": 3, "validation": scores},
+        {"step": 30, "iterations": 3, "validation": scores},
+    ]
+    spent, gains = compute.points(log)
+    assert spent.tolist() == [60.0, 110.0] and gains.tolist() == [0.5, 0.5]
