@@ -88,10 +88,8 @@ def draw(model: str, runs: tuple[stored.Run, ...]) -> None:
     log = page.training_log(STORED, model)
     if log:
         curves.draw(log, STORED / f"learning-{model}.png")
-        if published := log[0]["run"].get("published"):
-            spent, gains = compute.points(log)
-            found = compute.outlook(spent, gains, published)
-            plots.operations(spent, gains, found, STORED / f"operations-{model}.png")
+        if found := compute.measured(log):
+            plots.operations(*found, STORED / f"operations-{model}.png")
 
 
 if __name__ == "__main__":

@@ -15,9 +15,10 @@ POWERS = np.linspace(0.02, 2.0, 100)
 RECENT = 4.0
 """Only points of the last so many times of the operations are looked at: a network's first steps,
 which are quick, say nothing of its last."""
-TOLERANCE = 0.02, 1.1
-"""A curve fits if its error is within so many dB, which is what 80 crops tell apart, or at most so
-many times that of the best."""
+TOLERANCE = 0.02
+"""dB: what 80 crops tell apart.  A curve with no larger error fits..."""
+NEARLY = 1.1
+"""... and so does one with at most so many times the error of the best."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,15 @@ def _operations(costs: Sequence[Sequence[float]], step: int) -> float:
     return total
 
 
+def measured(log: Sequence[dict[str, Any]]) -> tuple[Floats, Floats, Outlook] | None:
+    """The `points` of a kept training log and their outlook; None if its costs were not kept."""
+    published = log[0]["run"].get("published")
+    if published is None:
+        return None
+    spent, gains = points(log)
+    return spent, gains, outlook(spent, gains, published)
+
+
 def outlook(spent: Floats, gains: Floats, published: float) -> Outlook:
     """Extrapolate in two ways: doublings that go on giving as much, and curves that flatten.
 
@@ -89,7 +99,7 @@ def outlook(spent: Floats, gains: Floats, published: float) -> Outlook:
         if drop > 0:
             found.append((error, float(limit - drop * (published / spent[-1]) ** -power)))
     best = min(error for error, _ in found)
-    fitting = [gain for error, gain in found if error <= max(TOLERANCE[0], TOLERANCE[1] * best)]
+    fitting = [gain for error, gain in found if error <= max(TOLERANCE, NEARLY * best)]
     return Outlook(
         spent=float(spent[-1]),
         published=published,

@@ -168,9 +168,8 @@ def _learned(model: str, runs: Iterable[Run], stored: Path) -> list[str]:
     if log:
         parts += ["### Training", log[0]["run"]["text"], tables.training(log)]
         parts.append(f"![learning curve](results/learning-{model}.png)")
-        if published := log[0]["run"].get("published"):
-            found = compute.outlook(*compute.points(log), published)
-            parts += ["### Against the operations of training", compute.described(found)]
+        if found := compute.measured(log):
+            parts += ["### Against the operations of training", compute.described(found[-1])]
             parts.append(f"![operations](results/operations-{model}.png)")
     best = estimates(runs, model)
     if best:

@@ -90,8 +90,7 @@ def iterations(answer: Answer, path: Path) -> None:
 def operations(spent: Floats, gains: Floats, found: Outlook, path: Path) -> None:
     """Quality against the operations of training, with both ways on to the published number."""
     figure, panel = plt.subplots(figsize=(6, 3.2), constrained_layout=True)
-    above = gains > 0
-    panel.plot(spent[above] / 1e15, gains[above], marker=".", color=BETTER, label="measured")
+    panel.plot(spent / 1e15, gains, marker=".", color=BETTER, label="measured")
     ends = [found.spent / 1e15, found.published / 1e15]
     panel.plot(
         ends, [found.gain, found.line], "--", color=BETTER, linewidth=1, label="if it went on so"
