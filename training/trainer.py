@@ -7,7 +7,6 @@ as of the last stop.
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections.abc import Callable
@@ -15,10 +14,10 @@ from dataclasses import asdict
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
 from sr_cli.networks.stages import SuperResolver
+from sr_cli.zoo import weights
 from training.corpus import Corpus
 from training.degradations import degrader
 from training.feeder import Feeder
@@ -299,22 +298,15 @@ class Trainer:
 
     def _write_weights(self) -> None:
         """The averaged weights, atomically, with what loading them needs in the header."""
-        state = {k: v.cpu().contiguous() for k, v in self.average.state_dict().items()}
-        options = dict(self.recipe.network.options)
+        network = self.recipe.network
+        options = dict(network.options)
         if "iterations" in options:  # of the phase under way, which may have less than the last
             options["iterations"] = self.average.iterations
-        header = {
-            "network": self.recipe.network.family,
-            "options": json.dumps(options),
-            "recipe": self.recipe.name,
-            "model": self.recipe.model,
-        }
-        path, partial = self.out / "ema.safetensors", self.out / "ema.partial"
+        facts = {"recipe": self.recipe.name, "model": self.recipe.model}
+        path = self.out / "ema.safetensors"
         try:
-            save_file(state, partial, metadata=header)
-            partial.replace(path)
+            weights.write_exact(path, self.average.state_dict(), network.family, options, **facts)
         except OSError as error:
-            partial.unlink(missing_ok=True)
             raise TrainingError(f"{path} could not be written: {error.strerror}.") from None
 
     def _save_or_warn(self, warn: Callable[[str], None] | None) -> None:
