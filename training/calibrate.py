@@ -11,16 +11,16 @@ into the last linear layer; the picture does not change, as the Restorer never s
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from sr_cli.degradation.layout import Layout
 from sr_cli.networks.dan import DAN
+from sr_cli.zoo import weights
 from training.corpus import Corpus, read_corpus
 from training.degradations import Degrader, degrader
 from training.initial import channels_last
@@ -98,14 +98,13 @@ def main() -> None:
     if recipe.network.family != "DAN" or model.layout is None:
         parser.error(f"{recipe.name} trains a {recipe.network.family}, which estimates no vector")
     network = channels_last(DAN(**recipe.options))
-    network.load_state_dict(load_file(options.weights))
-    with safe_open(str(options.weights), "pt") as file:
-        header = file.metadata()
+    state, header = weights.read(options.weights)
+    network.load_state_dict(state)
     corpus = read_corpus([options.data], 256)
     estimate, truth = estimates(network, model, corpus, options.crop, options.repeats)
     calibrate(network, model.layout, estimate, truth)
-    state = {key: value.contiguous() for key, value in network.state_dict().items()}
-    save_file(state, options.weights, metadata=header)
+    family, details = header.pop("network"), json.loads(header.pop("options"))
+    weights.write_exact(options.weights, network.state_dict(), family, details, **header)
     sys.stdout.write(f"calibrated on {len(truth)} degraded pictures\n")
 
 

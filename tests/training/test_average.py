@@ -1,0 +1,61 @@
+"""Weights are averaged tensor by tensor, and only where they are of one network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from sr_cli.networks.dan import DAN
+from sr_cli.zoo import weights
+from training.average import main, mean
+
+OPTIONS = {"features": 8, "blocks": 1}
+
+
+def _written(path: Path, seed: int, **options: int) -> DAN:
+    torch.manual_seed(seed)
+    network = DAN(**{**OPTIONS, **options})
+    state = network.state_dict()
+    weights.write_exact(path, state, "DAN", {**OPTIONS, **options}, recipe="some")
+    return network
+
+
+def test_the_mean_of_two_files_is_written_with_the_first_ones_header(tmp_path: Path) -> None:
+    a, b, out = tmp_path / "a.safetensors", tmp_path / "b.safetensors", tmp_path / "out.safetensors"
+    one, two = _written(a, 0).state_dict(), _written(b, 1).state_dict()
+    main([str(a), str(b), "--out", str(out)])
+    found, header = weights.read(out)
+    assert header == weights.read(a)[1]
+    for name, value in found.items():
+        assert torch.allclose(value, (one[name] + two[name]) / 2, atol=1e-6), name
+
+
+def test_half_precision_is_averaged_in_float32() -> None:
+    states = [{"w": torch.tensor([1.0, x], dtype=torch.float16)} for x in (1.0, 1.0 + 2**-10)]
+    assert mean(states)["w"].tolist() == [1.0, 1.0 + 2**-11]
+
+
+def test_whole_numbers_stay_what_they_are() -> None:
+    assert mean([{"steps": torch.tensor(3)}, {"steps": torch.tensor(4)}])["steps"].item() == 3
+
+
+@pytest.mark.parametrize("options", [{"features": 16}, {"blocks": 2}])
+def test_other_networks_are_refused_by_the_tensor(
+    tmp_path: Path, options: dict[str, int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    a, b = tmp_path / "a.safetensors", tmp_path / "b.safetensors"
+    _written(a, 0)
+    _written(b, 1, **options)
+    with pytest.raises(SystemExit) as stop:
+        main([str(a), str(b), "--out", str(tmp_path / "out.safetensors")])
+    assert stop.value.code == 2
+    assert "is not in all of them" in capsys.readouterr().err
+    assert not (tmp_path / "out.safetensors").exists()
+
+
+def test_a_missing_file_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main([str(tmp_path / "none.safetensors"), "--out", str(tmp_path / "out.safetensors")])
+    assert "none.safetensors" in capsys.readouterr().err
