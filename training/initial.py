@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TypeVar
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import nn
 
 from sr_cli.networks.blocks import RRDB, EDSRBlock
@@ -18,9 +17,12 @@ from sr_cli.networks.edsr import EDSR
 from sr_cli.networks.keys import Renames, rename
 from sr_cli.networks.registry import family
 from sr_cli.networks.stages import SuperResolver
+from sr_cli.zoo import weights
+from sr_cli.zoo.manifest import ZooError
 from training.degradations import Degrader, principal_components
 from training.recipe import RecipeError
 from training.schema import Recipe, Start
+from training.unroll import unroll
 
 N = TypeVar("N", bound=nn.Module)
 
@@ -46,15 +48,16 @@ def channels_last(network: N) -> N:
 
 
 def build_network(
-    recipe: Recipe, model: Degrader | None = None, weights: Path | None = None
+    recipe: Recipe, model: Degrader | None = None, start: Path | None = None
 ) -> SuperResolver:
     """A network at the first phase's iterations.
 
     Args:
         recipe: Its options and its seed.
         model: Of the degradation, whose kernels DANv1, DANv2 and DMSR describe by their
-            principal components; may be left out for others, or with weights.
-        weights: A safetensors file to start from instead of fresh weights.
+            principal components; may be left out for others, or with a start.
+        start: A safetensors file to start from instead of fresh weights.  A DAN whose header
+            tells other iterations is turned to the phase's by `training.unroll`.
 
     Raises:
         RecipeError: The network cannot be built with these options.
@@ -62,15 +65,15 @@ def build_network(
     """
     torch.manual_seed(recipe.seed)
     options = dict(recipe.network.options)
-    if (iterations := recipe.phase[0].iterations) is not None:
+    if (iterations := recipe.phase[recipe.begins].iterations) is not None:
         options["iterations"] = iterations
     try:
         network: SuperResolver = family(recipe.network.family).build(**options)
     except (ValueError, KeyError) as error:
         raise RecipeError(f"{recipe.name}: {recipe.network.family}: {error}") from None
     _initialise(network, recipe)
-    if weights is not None:
-        _start_from(network, weights, fitting=recipe.start.fitting)
+    if start is not None:
+        _start_from(network, start, fitting=recipe.start.fitting)
     elif model is not None and isinstance(network, KernelAlternation | DMSR):
         encoded = network.deblur if isinstance(network, DMSR) else network
         encoded.set_encoder(principal_components(model, options["code_size"]))
@@ -80,7 +83,7 @@ def build_network(
 def _start_from(network: nn.Module, path: Path, *, fitting: bool) -> None:
     """Load the weights of an earlier run in place of fresh ones, or of those that fit."""
     try:
-        state = load_file(path)
+        state, header = weights.read(path)
         if fitting:
             fresh = network.state_dict()
             if isinstance(network, EDSR):
@@ -89,9 +92,13 @@ def _start_from(network: nn.Module, path: Path, *, fitting: bool) -> None:
             if not state:
                 raise TrainingError(f"Cannot start from {path}: nothing in it fits the network.")
         network.load_state_dict(state, strict=not fitting)
-    except (OSError, SafetensorError, RuntimeError) as error:
+    except (ZooError, RuntimeError) as error:
         reason = " ".join(str(error).splitlines()[:2]).strip()
         raise TrainingError(f"Cannot start from {path}: {reason}") from None
+    trained = json.loads(header.get("options", "{}")).get("iterations")
+    if isinstance(network, DAN) and trained and "restorer.fusion.weight" in state:
+        wanted, network.iterations = network.iterations, trained
+        unroll(network, wanted)
 
 
 @torch.no_grad()

@@ -196,6 +196,12 @@ class Recipe:
         """Steps of all phases together."""
         return sum(phase.steps for phase in self.phase)
 
+    @property
+    def begins(self) -> int:
+        """Number of the first phase that has any steps; of the last if none has."""
+        numbers = range(len(self.phase))
+        return next((i for i in numbers if self.phase[i].steps), numbers[-1])
+
     def crop(self, phase: Phase) -> int:
         """Side of what a phase cuts from photographs, pixels."""
         return (phase.lr_crop + 2 * phase.margin) * self.network.scale

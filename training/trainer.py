@@ -88,7 +88,7 @@ class Trainer:
         )
         self.feeder = Feeder(corpus, model, recipe.data, recipe.seed, self.processes)
         self.state = RunState(recipe, out, self.processes, self.learner, self.feeder)
-        self.position = Position(recipe)
+        self.position = Position(recipe, recipe.begins)
         self.totals = Totals()
         self.health = Health()
         self._begin_phase(self.position)

@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 
 from sr_cli.networks.dan import DAN
 from sr_cli.networks.edsr import EDSR
+from sr_cli.zoo import weights
 from sr_cli.zoo.loading import load
 from training import checkpoint
 from training.averaging import Average
@@ -123,7 +124,7 @@ def test_the_twin_takes_a_dans_head_restorer_and_tail(tmp_path: Path) -> None:
     source = DAN(scale=2, features=8, blocks=2, iterations=1)
     save_file(source.state_dict(), path)
     narrow = ["network.features=8", "network.blocks=2", "start.fitting=true"]
-    twin = build_network(load_recipe("edsr-blur-x2", narrow), weights=path)
+    twin = build_network(load_recipe("edsr-blur-x2", narrow), start=path)
     assert isinstance(twin, EDSR)
     feature = source.head(torch.rand(1, 3, 8, 8))[0]
     assert torch.equal(twin.body(feature), source.restorer.body(feature))
@@ -293,6 +294,40 @@ def test_unrolling_keeps_what_the_network_computes() -> None:
     # What is left comes from the degradation feature, which the modules now meet on its way.
     for one, two, three in zip(before, after, naive, strict=True):
         assert (one - two).abs().mean() < 0.1 * (one - three).abs().mean()
+
+
+def test_taking_iterations_back_keeps_every_update_at_its_size() -> None:
+    torch.manual_seed(0)
+    network = DAN(features=16, blocks=4, iterations=1).eval()
+    lr = torch.rand(2, 3, 24, 32)
+    with torch.inference_mode():
+        before = network(lr)
+        unroll(network, 3)
+        unroll(network, 1)
+        after = network(lr)
+    assert network.iterations == 1
+    for one, two in zip(before, after, strict=True):
+        assert torch.allclose(one, two, atol=1e-4)
+
+
+@pytest.mark.parametrize("trained", [1, 3])
+@pytest.mark.parametrize("first", [1, 3])
+def test_weights_are_turned_to_the_iterations_of_the_first_phase_with_steps(
+    trainer: Callable[..., Trainer], small_file: Path, tmp_path: Path, trained: int, first: int
+) -> None:
+    torch.manual_seed(0)
+    source = DAN(features=8, blocks=2, iterations=trained)
+    path = tmp_path / "start.safetensors"
+    weights.write_exact(path, source.state_dict(), "DAN", {"iterations": trained})
+    empty = ["phase.0.steps=0"] if first == 1 else ["phase.0.steps=0", "phase.1.steps=0"]
+    recipe = load_recipe(str(small_file), [*empty, "phase.2.iterations=3"])
+    run = trainer(tmp_path / "run", recipe, weights=path)
+    if trained != first:
+        unroll(source, first)
+    for network in (run.network, run.average):
+        assert isinstance(network, DAN) and network.iterations == first
+        for key, value in source.state_dict().items():
+            assert torch.allclose(network.state_dict()[key], value, atol=1e-7), key
 
 
 def test_rates_warm_up_halve_and_decay() -> None:
