@@ -74,6 +74,7 @@ class Learner:
         """Turn to a phase: its iterations, what is trained, a fresh optimiser."""
         self.phase = phase
         self.gradient_norm.zero_()  # another loss has another scale
+        self.average.begin()
         for network in (self.network, self.average.network):
             _set_iterations(network, phase.iterations)
         self.objective = self.objectives.of(phase)

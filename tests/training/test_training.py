@@ -265,6 +265,31 @@ def test_the_average_follows_and_forgets_its_start() -> None:
     assert torch.equal(plain.network.weight, network.weight)
 
 
+def test_the_average_is_over_a_share_of_the_steps_until_these_are_many() -> None:
+    network = torch.nn.Linear(1, 1, bias=False)
+    average = Average(network, 0.99)
+
+    def lag(steps: int) -> float:
+        for _ in range(steps):
+            with torch.no_grad():
+                network.weight += 1
+            average.update(network)
+        return (network.weight - average.network.weight).item()
+
+    assert lag(120) == pytest.approx(120 / 4, rel=0.05)
+    assert lag(1880) == pytest.approx(99, rel=0.05)
+    average.begin()
+    assert lag(4) < 25
+
+
+def test_the_average_begins_anew_with_every_phase(
+    trainer: Callable[..., Trainer], tmp_path: Path
+) -> None:
+    run = trainer(tmp_path / "run", last_step=12)
+    run.run()
+    assert run.position.phase_step == 2 and run.learner.average.steps == 2
+
+
 def test_the_two_modules_learn_from_their_own_loss_only() -> None:
     network = DAN(features=8, blocks=2)
     sr, vector = network(torch.rand(1, 3, 16, 16))
