@@ -303,10 +303,13 @@ def test_the_two_modules_learn_from_their_own_loss_only() -> None:
     assert all(g is None for g in gradients)
 
 
-def test_unrolling_keeps_what_the_network_computes() -> None:
+def _of_one_iteration() -> tuple[DAN, torch.Tensor]:
     torch.manual_seed(0)
-    network = DAN(features=16, blocks=4, iterations=1).eval()
-    lr = torch.rand(2, 3, 24, 32)
+    return DAN(features=16, blocks=4, iterations=1).eval(), torch.rand(2, 3, 24, 32)
+
+
+def test_unrolling_keeps_what_the_network_computes() -> None:
+    network, lr = _of_one_iteration()
     with torch.inference_mode():
         before = network(lr)
         network.iterations = 3
@@ -322,9 +325,7 @@ def test_unrolling_keeps_what_the_network_computes() -> None:
 
 
 def test_taking_iterations_back_keeps_every_update_at_its_size() -> None:
-    torch.manual_seed(0)
-    network = DAN(features=16, blocks=4, iterations=1).eval()
-    lr = torch.rand(2, 3, 24, 32)
+    network, lr = _of_one_iteration()
     with torch.inference_mode():
         before = network(lr)
         unroll(network, 3)
