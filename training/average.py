@@ -10,7 +10,6 @@ network at all: so measure it.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -58,11 +57,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         state = mean([state for state, _ in files])
     except (ZooError, ValueError) as error:
         parser.error(str(error))
-    header = dict(files[0][1])
+    header = files[0][1]
     if "network" not in header or "options" not in header:
         parser.error(f"{options.weights[0]} does not say which network it is of")
-    network, details = header.pop("network"), json.loads(header.pop("options"))
-    weights.write_exact(options.out, state, network, details, **header)
+    weights.write_with(options.out, state, header)
     sys.stdout.write(f"wrote the mean of {len(files)} to {options.out}\n")
 
 

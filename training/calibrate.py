@@ -11,7 +11,6 @@ into the last linear layer; the picture does not change, as the Restorer never s
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from pathlib import Path
 
@@ -103,8 +102,7 @@ def main() -> None:
     corpus = read_corpus([options.data], 256)
     estimate, truth = estimates(network, model, corpus, options.crop, options.repeats)
     calibrate(network, model.layout, estimate, truth)
-    family, details = header.pop("network"), json.loads(header.pop("options"))
-    weights.write_exact(options.weights, network.state_dict(), family, details, **header)
+    weights.write_with(options.weights, network.state_dict(), header)
     sys.stdout.write(f"calibrated on {len(truth)} degraded pictures\n")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TypeVar
 
@@ -92,10 +91,10 @@ def _start_from(network: nn.Module, path: Path, *, fitting: bool) -> None:
             if not state:
                 raise TrainingError(f"Cannot start from {path}: nothing in it fits the network.")
         network.load_state_dict(state, strict=not fitting)
+        trained = weights.told_options(header, path).get("iterations")
     except (ZooError, RuntimeError) as error:
         reason = " ".join(str(error).splitlines()[:2]).strip()
         raise TrainingError(f"Cannot start from {path}: {reason}") from None
-    trained = json.loads(header.get("options", "{}")).get("iterations")
     if isinstance(network, DAN) and trained and "restorer.fusion.weight" in state:
         wanted, network.iterations = network.iterations, trained
         unroll(network, wanted)

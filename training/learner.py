@@ -176,7 +176,7 @@ class Learner:
 
 
 def _set_iterations(network: SuperResolver, iterations: int | None) -> None:
-    if iterations is None or iterations == network.iterations:
+    if iterations is None:
         return
     if isinstance(network, DAN):
         unroll(network, iterations)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -162,12 +161,9 @@ def _with_header(
             f"{path} says that it holds {header['network']}, but its weights are of {found.name}. "
             "It is damaged or not what it seems; fetch it again."
         )
-    try:
-        told = json.loads(header.get("options", "{}"))
-    except json.JSONDecodeError:
-        told = None
-    if not isinstance(told, dict) or not all(_plausible(k, v) for k, v in told.items()):
-        raise ZooError(f"{path} has a header whose options make no sense. Fetch the file again.")
+    told = weights.told_options(header, path)
+    if not all(_plausible(k, v) for k, v in told.items()):
+        raise weights.senseless(path)
     if unknown := told.keys() - inspect.signature(found.build).parameters.keys():
         raise ZooError(
             f"{path} needs the option '{min(unknown)}' of {found.name}, which this sr-cli does not "

@@ -81,6 +81,11 @@ def write_exact(
 ) -> None:
     """As `write`, with every tensor in its own type."""
     header = {"network": network, "options": json.dumps(dict(options)), **facts}
+    write_with(path, state, header)
+
+
+def write_with(path: Path, state: Mapping[str, Tensor], header: Mapping[str, str]) -> None:
+    """As `write_exact`, with a header that another file had (`read`)."""
     # Copies, since safetensors refuses tensors that share memory, as tied weights do.
     tensors = {key: value.detach().cpu().contiguous().clone() for key, value in state.items()}
     with tempfile.NamedTemporaryFile(
@@ -88,11 +93,31 @@ def write_exact(
     ) as file:
         partial = Path(file.name)
     try:
-        partial.write_bytes(_in_order(save(tensors, metadata=header)))
+        partial.write_bytes(_in_order(save(tensors, metadata=dict(header))))
         partial.chmod(0o644)  # as any file that is to be shared, not as a private temporary one
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def told_options(header: Mapping[str, str], path: Path) -> dict[str, Any]:
+    """The constructor's keywords that a header tells; none if it does not.
+
+    Raises:
+        ZooError: They are no table.
+    """
+    try:
+        told = json.loads(header.get("options", "{}"))
+    except json.JSONDecodeError:
+        told = None
+    if not isinstance(told, dict):
+        raise senseless(path)
+    return told
+
+
+def senseless(path: Path) -> ZooError:
+    """The complaint about a header whose options cannot be."""
+    return ZooError(f"{path} has a header whose options make no sense. Fetch the file again.")
 
 
 def _in_order(content: bytes) -> bytes:
@@ -103,7 +128,8 @@ def _in_order(content: bytes) -> bytes:
     """
     start = 8 + int.from_bytes(content[:8], "little")
     header = json.loads(content[8:start])
-    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    if "__metadata__" in header:
+        header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
     text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
     text += b" " * (-len(text) % 8)  # tensors begin at a multiple of eight bytes
     return len(text).to_bytes(8, "little") + text + content[start:]
