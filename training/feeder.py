@@ -22,7 +22,8 @@ class Feeder:
     What is drawn (crops, parameters) comes from one generator that runs alike in all processes, so
     a batch is the same however many share it.  The noise and the pool's mixing are each process's
     own.  On a GPU everything is computed on a stream of its own: its few waits are for themselves,
-    while the network learns from the last batch.
+    while the network learns from the last batch.  That stream goes first where both want the GPU:
+    its kernels are short, and whoever makes the calls waits for some of them.
 
     Args:
         corpus: What crops are cut from.
@@ -45,7 +46,8 @@ class Feeder:
         self.noise = torch.Generator(self.device)
         self._seed_own(0)
         self.cropper = Cropper(corpus.near(self.device), self.drawing)
-        self.stream = torch.cuda.Stream(self.device) if self.device.type == "cuda" else None
+        on_gpu = self.device.type == "cuda"
+        self.stream = torch.cuda.Stream(self.device, priority=-1) if on_gpu else None
         self.pool: Pool
         """Of the phase under way, see `begin`."""
 
@@ -64,9 +66,9 @@ class Feeder:
         count = self.processes.count
         self.pool = Pool(
             lambda: self._make(phase, truth),
-            self.data.pool // count,
+            max(self.data.pool, phase.batch * self.data.batches) // count,
             phase.batch // count,
-            self.data.reuse,
+            self.data.reuse * self.data.batches,
             self.mixing,
         )
 
@@ -84,19 +86,27 @@ class Feeder:
 
     @torch.no_grad()
     def _make(self, phase: Phase, truth: Truth) -> Pairs:
-        scale, margin = self.model.scale, phase.margin
-        size = (phase.lr_crop + 2 * margin) * scale
-        mine = self.processes.share(phase.batch)
-        windows = self.cropper.draw(phase.batch, size)[mine]
-        drawn = part(self.model.sample(phase.batch, self.drawing), mine)
-        hr = send(self.cropper.cut(windows, size), self.device)
+        scale, size = self.model.scale, phase.lr_crop + 2 * phase.margin
+        batch = phase.batch * self.data.batches
+        mine = self.processes.share(batch)
+        windows = self.cropper.draw(batch, size * scale)[mine]
+        drawn = part(self.model.sample(batch, self.drawing), mine)
+        hr = send(self.cropper.cut(windows, size * scale), self.device)
         lr = self.model.apply(hr.float() / 255, drawn, self.noise)
-        lr, hr = _without(margin, lr), _without(margin * scale, hr)
+        corner = phase.margin + self._shifts(batch, phase.shift)[mine]
+        lr = window(lr, corner, phase.lr_crop)
+        hr = window(hr, corner * scale, phase.lr_crop * scale)
         if truth == "nothing":
             known = torch.zeros(len(windows), 0)
         else:
             known = self.model.vector(drawn) if truth == "vector" else self.model.kernels(drawn)
         return Pairs((lr * 255).round().byte(), hr, send(known, self.device))
+
+    def _shifts(self, batch: int, most: int) -> Tensor:
+        """Rows and columns ``(batch, 2)`` by which crops lie off their margin's middle."""
+        if most == 0:
+            return torch.zeros(batch, 2, dtype=torch.long)
+        return torch.randint(-most, most + 1, (batch, 2), generator=self.drawing)
 
     def state(self) -> dict[str, Any]:
         """What this process alone has to remember."""
@@ -129,7 +139,23 @@ class Feeder:
         self.pool.pairs = Pairs(**pool) if pool else None
 
 
-def _without(border: int, pictures: Tensor) -> Tensor:
-    """Pictures ``(N, 3, H, W)`` without their outermost pixels."""
-    height, width = pictures.shape[2:]
-    return pictures[:, :, border : height - border, border : width - border].contiguous()
+def window(pictures: Tensor, corner: Tensor, size: int) -> Tensor:
+    """A square of every picture.
+
+    Args:
+        pictures: ``(N, 3, H, W)``.
+        corner: ``(N, 2)`` its first row and column, on the CPU.
+        size: Its side.
+
+    Returns:
+        ``(N, 3, size, size)``.
+    """
+    top, left = corner.unbind(1)
+    if bool((corner == corner[:1]).all()):
+        row, column = corner[0].tolist()
+        return pictures[:, :, row : row + size, column : column + size].contiguous()
+    along = torch.arange(size)
+    rows = send((top.view(-1, 1) + along).view(-1, 1, size, 1), pictures.device)
+    columns = send((left.view(-1, 1) + along).view(-1, 1, 1, size), pictures.device)
+    wide = pictures.gather(2, rows.expand(-1, 3, -1, pictures.shape[3]))
+    return wide.gather(3, columns.expand(-1, 3, size, -1))

@@ -11,6 +11,8 @@ from sr_cli.networks.dan import DAN
 from sr_cli.networks.stages import SuperResolver
 from sr_cli.networks.unet_discriminator import UNetDiscriminator
 from training.averaging import Average
+from training.capture import Captured
+from training.compiling import compile_parts
 from training.initial import channels_last
 from training.losses import Objectives
 from training.losses.adversary import Adversary
@@ -31,7 +33,8 @@ class Learner:
         objectives: Make the loss of each phase.
         processes: With whom gradients are averaged.
         half: Compute in bfloat16 where that is safe.
-        compiled: Let `torch.compile` rewrite the network's forward pass.
+        compiled: Let `torch.compile` rewrite parts of the network.
+        captured: On a GPU, replay the passes of a step as one graph where the objective allows it.
     """
 
     def __init__(
@@ -43,6 +46,7 @@ class Learner:
         *,
         half: bool,
         compiled: bool = False,
+        captured: bool = True,
     ) -> None:
         self.recipe = recipe
         self.objectives = objectives
@@ -50,6 +54,7 @@ class Learner:
         self.device = processes.device
         self.half = half
         self.compiled = compiled
+        self.captured = captured and self.device.type == "cuda"
         if self.device.type == "cuda":
             torch.backends.cudnn.benchmark = True  # shapes stay the same for thousands of steps
             # What is not to be in half precision is not to be in TF32 either.
@@ -61,6 +66,8 @@ class Learner:
         self.optimiser: Optimiser
         self.objective: Objective
         self.forward: Forward
+        self.graph: Captured | None = None
+        """Of the phase, once its first batch has come."""
 
     def _adversary(self) -> Adversary:
         options = self.recipe.optimiser
@@ -73,6 +80,7 @@ class Learner:
     def begin(self, phase: Phase) -> None:
         """Turn to a phase: its iterations, what is trained, a fresh optimiser."""
         self.phase = phase
+        self.graph = None
         self.gradient_norm.zero_()  # another loss has another scale
         self.average.begin()
         for network in (self.network, self.average.network):
@@ -87,7 +95,7 @@ class Learner:
             phase.learning_rate,
         )
         forward = self.objective.forward(self.network)
-        self.forward = torch.compile(forward) if self.compiled else forward
+        self.forward = compile_parts(self.network, forward) if self.compiled else forward
 
     def autocast(self) -> torch.autocast:
         """The precision to run networks in."""
@@ -103,11 +111,45 @@ class Learner:
         Returns:
             The loss and its terms, detached, on the device.
         """
-        self.optimiser.zero_grad()
+        pictures: list[tuple[Tensor, Tensor]] = []
+        if self._may_capture:
+            if self.graph is None:
+                parameters = list(self.network.parameters())
+                self.graph = Captured(lambda batch: self._passes(batch, []), parameters, pairs)
+            found = self.graph(pairs)
+        else:
+            self.optimiser.zero_grad()
+            found = self._passes(pairs, pictures)
+        self.processes.average_gradients(self.network.parameters())
+        if self.recipe.optimiser.clip:
+            self._limit_gradient()
+        self.optimiser.step(rate)
+        self.average.update(self.network)
+        terms = {"loss": torch.stack(list(found.values())).sum(), **found}
+        if self.adversary is not None and pictures:
+            with self.autocast():
+                terms |= self.adversary.learn(
+                    pictures, rate, self.processes.average_gradients, self.phase.accumulate
+                )
+        return terms
+
+    @property
+    def _may_capture(self) -> bool:
+        return self.captured and self.objective.capturable and self.adversary is None
+
+    def _passes(self, pairs: Pairs, pictures: list[tuple[Tensor, Tensor]]) -> dict[str, Tensor]:
+        """Forward and back through every part of a batch, gradients added up.
+
+        Args:
+            pairs: The batch.
+            pictures: Takes what was made of every part and the truth, for an adversary.
+
+        Returns:
+            The terms, detached.
+        """
         parts = self.phase.accumulate
         size = len(pairs) // parts
         found: list[dict[str, Tensor]] = []
-        pictures: list[tuple[Tensor, Tensor]] = []
         for i in range(parts):
             some = pairs[i * size : (i + 1) * size]
             hr = some.hr.float() / 255
@@ -117,19 +159,7 @@ class Learner:
             found.append({key: term.detach() for key, term in terms.items()})
             if self.adversary is not None and result.sr is not None:
                 pictures.append((result.sr.detach(), hr))
-        self.processes.average_gradients(self.network.parameters())
-        if self.recipe.optimiser.clip:
-            self._limit_gradient()
-        self.optimiser.step(rate)
-        self.average.update(self.network)
-        terms = {key: torch.stack([f[key] for f in found]).sum() for key in found[0]}
-        terms = {"loss": torch.stack(list(terms.values())).sum(), **terms}
-        if self.adversary is not None and pictures:
-            with self.autocast():
-                terms |= self.adversary.learn(
-                    pictures, rate, self.processes.average_gradients, parts
-                )
-        return terms
+        return {key: torch.stack([f[key] for f in found]).sum() for key in found[0]}
 
     def _pass(self, pairs: Pairs, hr: Tensor) -> Result:
         lr = (pairs.lr.float() / 255).contiguous(memory_format=torch.channels_last)
@@ -163,6 +193,7 @@ class Learner:
 
     def load(self, state: dict[str, Any]) -> None:
         """Go on from a `state`; the phase must have begun."""
+        self.graph = None
         if state["iterations"]:
             for network in (self.network, self.average.network):
                 network.iterations = state["iterations"]

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from training import schema
+from training.muon import BatchedMuon
 
 
 class Optimiser:
@@ -41,9 +42,9 @@ class Optimiser:
         self.matrices = [nn.Parameter(_matrix(p.data)) for p in self.taken]
         for matrix, p in zip(self.matrices, self.taken, strict=True):
             assert matrix.data_ptr() == p.data_ptr()  # the same numbers, not a copy of them
-        self.muon: torch.optim.Muon | None = None
+        self.muon: BatchedMuon | None = None
         if self.matrices:
-            self.muon = torch.optim.Muon(
+            self.muon = BatchedMuon(
                 self.matrices, lr=rate, weight_decay=0.0, adjust_lr_fn="match_rms_adamw"
             )
 

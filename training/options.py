@@ -14,7 +14,9 @@ class Options:
     half: bool = True
     """Compute in bfloat16 where that is safe."""
     compiled: bool = False
-    """Let `torch.compile` rewrite the network."""
+    """Let `torch.compile` rewrite parts of the network (`training.compiling`)."""
+    captured: bool = True
+    """On a GPU, replay a step's passes as one graph (`training.capture`)."""
     curves: bool = False
     """Write curves for TensorBoard."""
     weights: Path | None = None

@@ -160,12 +160,16 @@ def _check(recipe: Recipe, source: str) -> None:
                 raise RecipeError(f"{where}.{key}' must be positive, not {getattr(phase, key)}.")
         if phase.margin < 0:
             raise RecipeError(f"{where}.margin' must not be negative, but is {phase.margin}.")
+        if not 0 <= phase.shift <= phase.margin:
+            raise RecipeError(f"{where}.shift' must be from 0 to the margin, not {phase.shift}.")
         if phase.batch % phase.accumulate:
             raise RecipeError(f"{where}.batch' must be a multiple of its 'accumulate'.")
         if phase.iterations is not None and "iterations" not in recipe.network.options:
             raise RecipeError(f"{where}.iterations': {recipe.network.family} has no iterations.")
         if phase.trains == "estimator" and recipe.network.family != "DAN":
             raise RecipeError(f"{where}.trains': only DAN's Estimator can be trained alone.")
+    if recipe.data.batches < 1:
+        raise RecipeError(f"{source}: 'data.batches' must be positive, not {recipe.data.batches}.")
     for key in ("sigma", "noise"):
         if len(getattr(recipe.data, key)) != 2:
             raise RecipeError(f"{source}: 'data.{key}' must be a list of two numbers, from and to.")

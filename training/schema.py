@@ -66,6 +66,10 @@ class Data:
     """Pairs kept to mix batches from (RealDAN's queue); over all processes together."""
     reuse: int = 1
     """Times a pair is used on average; 1 as published."""
+    batches: int = 1
+    """Batches' worth of pairs that are degraded at once, every so many batches.  On a GPU the calls
+    cost more than the arithmetic; resize factors are drawn once for all of them, so the pool should
+    hold several times as many."""
     memory: float = 16.0
     """Gigabytes of decoded pictures to keep in memory; more are mapped from a temporary file."""
 
@@ -143,6 +147,9 @@ class Phase:
     """Low-resolution pixels that are degraded around a crop and cut off again.  A blur mirrors what
     lies at its picture's edge: with 31x31 kernels at x4 that reaches two fifths of a 32x32 crop and
     next to nothing of a photograph.  Multiples of 8 leave JPEG's grid of ``two-stage`` in place."""
+    shift: int = 0
+    """Low-resolution pixels by which a crop may lie off its margin's middle, at most the margin:
+    4 lets JPEG's grid begin anywhere, as in a picture that was cropped after its compression."""
     iterations: int | None = None
     """T of the network from here on, if not its constructor's; a DAN that had less is unrolled by
     `training.unroll`."""

@@ -85,6 +85,7 @@ class Trainer:
             self.processes,
             half=self.options.half,
             compiled=self.options.compiled,
+            captured=self.options.captured,
         )
         self.feeder = Feeder(corpus, model, recipe.data, recipe.seed, self.processes)
         self.state = RunState(recipe, out, self.processes, self.learner, self.feeder)

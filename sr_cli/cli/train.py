@@ -49,8 +49,12 @@ def train(
         options.PrecisionName, typer.Option(help="auto is bf16 autocast; fp32 is exact.")
     ] = options.PrecisionName.AUTO,
     compiled: Annotated[
-        bool, typer.Option("--compile", help="Let torch.compile rewrite the network.")
+        bool, typer.Option("--compile", help="Let torch.compile rewrite the network's blocks.")
     ] = False,
+    captured: Annotated[
+        bool,
+        typer.Option("--capture/--no-capture", help="Replay steps as one CUDA graph; GPUs only."),
+    ] = True,
     curves: Annotated[
         bool, typer.Option("--tensorboard", help="Write curves for TensorBoard too.")
     ] = False,
@@ -89,6 +93,7 @@ def train(
     how = Options(
         half=precision is not options.PrecisionName.FP32,
         compiled=compiled,
+        captured=captured,
         curves=curves,
         weights=weights,
         time_budget=budget,

@@ -19,7 +19,7 @@ from training.degradations import (
     part,
     principal_components,
 )
-from training.feeder import Feeder
+from training.feeder import Feeder, window
 from training.pool import Pairs, Pool
 from training.processes import Processes
 from training.recipe import load_recipe
@@ -193,3 +193,40 @@ def test_a_margin_is_degraded_and_cut_off_again() -> None:
     assert difference.abs().max() < 1.01 and difference.abs().mean() < 0.01
     mirrored = model.apply(pairs.hr.float() / 255, part(drawn, torch.tensor(order)))
     assert (mirrored * 255 - pairs.lr)[:, :, 0].abs().mean() > 1
+
+
+def test_crops_lie_off_their_margins_middle_by_at_most_the_shift(photographs: Path) -> None:
+    changes = ["phase.0.batch=8", "phase.0.lr_crop=16", "phase.0.margin=4", "data.pool=8"]
+    places = torch.arange(24 * 24).view(1, 1, 24, 24).expand(8, 3, 24, 24)
+    for shift in (0, 4):
+        recipe = load_recipe("dan-blur-x4", [*changes, f"phase.0.shift={shift}"])
+        processes = Processes(torch.device("cpu"))
+        corpus = read_corpus([photographs], 96)
+        feeder = Feeder(corpus, degrader(recipe), recipe.data, 0, processes)
+        feeder.begin(recipe.phase[0], "vector")
+        pairs = feeder.next()
+        assert pairs.lr.shape == (8, 3, 16, 16) and pairs.hr.shape == (8, 3, 64, 64)
+        # A blur and bicubic interpolation leave a picture where it was.
+        shrunk = torch.nn.functional.avg_pool2d(pairs.hr.float(), 4)
+        assert float((shrunk - pairs.lr).abs().mean()) < 20
+        corner = 4 + feeder._shifts(400, shift)
+        assert corner.min() == 4 - shift and corner.max() == 4 + shift
+        found = window(places, corner[:8], 16)
+        wanted = [
+            p[:, y : y + 16, x : x + 16] for p, (y, x) in zip(places, corner.tolist(), strict=False)
+        ]
+        assert torch.equal(found, torch.stack(wanted))
+
+
+def test_several_batches_may_be_degraded_at_once(photographs: Path) -> None:
+    changes = ["phase.0.batch=4", "phase.0.lr_crop=16", "data.batches=3", "data.pool=4"]
+    recipe = load_recipe("dan-blur-x4", changes)
+    processes = Processes(torch.device("cpu"))
+    feeder = Feeder(read_corpus([photographs], 96), degrader(recipe), recipe.data, 0, processes)
+    feeder.begin(recipe.phase[0], "vector")
+    made: list[int] = []
+    make = feeder.pool.make
+    feeder.pool.make = lambda: made.append(len(pairs := make())) or pairs  # type: ignore[func-returns-value]
+    for _ in range(7):
+        assert len(feeder.next()) == 4
+    assert made == [12, 12, 12]  # the pool filled, and twice again

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import pytest
 import torch
 from torch import nn
 
+from training.muon import BatchedMuon
 from training.optimisers import Optimiser
 from training.schema import Optimiser as Options
 
@@ -44,3 +48,27 @@ def test_without_muon_everything_is_adams() -> None:
     optimiser = Optimiser(layers.parameters(), Options(), 1e-3)
     assert optimiser.muon is None and "muon" not in optimiser.state()
     assert sum(len(group["params"]) for group in optimiser.adam.param_groups) == 8
+
+
+@pytest.mark.parametrize("options", [{}, {"weight_decay": 0.1, "nesterov": False}])
+def test_matrices_together_move_as_torch_moves_them_one_by_one(options: dict[str, Any]) -> None:
+    generator = torch.Generator().manual_seed(0)
+    shapes = [(8, 72), (8, 72), (32, 72), (8, 72), (40, 18)]
+    fresh = [torch.randn(shape, generator=generator) for shape in shapes]
+    moved = []
+    for kind in (torch.optim.Muon, BatchedMuon):
+        draw = torch.Generator().manual_seed(1)
+        matrices = [nn.Parameter(f.clone()) for f in fresh]
+        settings = {"weight_decay": 0.0, "adjust_lr_fn": "match_rms_adamw", **options}
+        muon = kind(matrices, lr=0.01, **settings)
+        for _ in range(3):
+            for m in matrices:
+                m.grad = torch.randn(m.shape, generator=draw)
+            matrices[3].grad = None  # as of what does not learn in a phase
+            muon.step()
+        assert torch.equal(matrices[3], fresh[3])
+        moved.append(matrices)
+    for ours, theirs, before in zip(moved[1], moved[0], fresh, strict=True):
+        # bfloat16 products, rounded in another order
+        difference = (ours - theirs).norm()
+        assert difference <= 0.02 * (theirs - before).norm()

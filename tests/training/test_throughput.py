@@ -37,7 +37,7 @@ def test_it_prints_for_people_and_for_programs(
     monkeypatch.setattr(sys, "argv", [*arguments, "--profile"])
     throughput.main()
     said = capsys.readouterr().out
-    assert "600,000 steps of 48 crops" in said and "convolution" in said
+    assert "600,000 steps of 48 crops" in said and "conv" in said
     monkeypatch.setattr(sys, "argv", [*arguments, "--json"])
     throughput.main()
     assert json.loads(capsys.readouterr().out)["batch"] == 2

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -44,6 +44,8 @@ class Objective(ABC):
 
     truth: Truth = "nothing"
     """What it needs to know of the degradation."""
+    capturable: ClassVar[bool] = False
+    """Whether a CUDA graph may hold it: nothing on the way is sent to the device or waited for."""
 
     def forward(self, network: SuperResolver) -> Forward:
         """What to run of a network, perhaps compiled first, and to hand to every call."""
@@ -84,6 +86,7 @@ class Restoration(Objective):
     truth: Truth = "nothing"
     shape: ShapeLoss | None = None
     rmse: float = 0.0
+    capturable: ClassVar[bool] = True
 
     def forward(self, network: SuperResolver) -> Forward:
         if self.shape is None:
@@ -123,6 +126,7 @@ class FirstEstimate(Objective):
     estimate: EstimateLoss
     shape: ShapeLoss | None = None
     truth: Truth = "vector"
+    capturable: ClassVar[bool] = True
 
     def __call__(
         self,

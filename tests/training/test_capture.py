@@ -1,0 +1,61 @@
+"""On a GPU: steps replayed from a graph learn what steps called kernel by kernel learn."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from training.degradations import degrader
+from training.initial import build_network
+from training.learner import Learner
+from training.losses import Objectives
+from training.pool import Pairs
+from training.processes import Processes
+from training.recipe import Recipe, load_recipe
+
+NARROW = ["network.features=16", "network.blocks=2", "phase.0.batch=4", "phase.0.lr_crop=16"]
+
+
+def learned(recipe: Recipe, *, captured: bool) -> tuple[list[float], list[Tensor]]:
+    """Losses and weights of six steps, another phase half way."""
+    device = torch.device("cuda")
+    processes, model = Processes(device), degrader(recipe)
+    network = build_network(recipe, model)
+    objectives = Objectives(recipe, network, model, device)
+    learner = Learner(network, recipe, objectives, processes, half=False, captured=captured)
+    generator = torch.Generator().manual_seed(0)
+    losses: list[float] = []
+    for step in range(6):
+        if step % 3 == 0:
+            learner.begin(replace(recipe.phase[0], batch=4 + step // 3))
+        batch, scale = learner.phase.batch, recipe.network.scale
+        sides = (recipe.phase[0].lr_crop, recipe.phase[0].lr_crop * scale)
+        lr, hr = (
+            torch.randint(256, (batch, 3, n, n), generator=generator, dtype=torch.uint8)
+            for n in sides
+        )
+        truth = torch.zeros(batch, 0)
+        if learner.objective.truth == "vector":
+            truth = model.vector(model.sample(batch, generator))
+        elif learner.objective.truth == "kernel":
+            truth = model.kernels(model.sample(batch, generator))
+        pairs = Pairs(lr.cuda(), hr.cuda(), truth.cuda())
+        losses.append(float(learner.step(pairs, 1e-4)["loss"]))
+        assert (learner.graph is not None) == captured
+    return losses, [p.detach().cpu() for p in learner.network.parameters()]
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="CUDA graphs need a GPU")
+@pytest.mark.parametrize(
+    "name", ["dan-real-x4-continue", "dan-blur-x4-continue", "edsr-blur-x4-budget"]
+)
+def test_a_replayed_step_learns_what_a_called_one_does(name: str) -> None:
+    recipe = load_recipe(name, NARROW)
+    called, replayed = learned(recipe, captured=False), learned(recipe, captured=True)
+    assert replayed[0] == pytest.approx(called[0], rel=1e-3)
+    assert len(set(replayed[0])) == 6  # every batch anew
+    for ours, theirs in zip(replayed[1], called[1], strict=True):
+        assert float((ours - theirs).norm()) <= 1e-3 * float(theirs.norm()) + 1e-5
