@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import math
 import time
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
+
+LINES = 40
+"""Of the log, from which the time of a step is told."""
 
 
 @dataclass(frozen=True)
@@ -69,14 +73,29 @@ class Clock:
         """Of the last line of the log."""
         self.waited = 0.0
         """Seconds spent on data since then."""
-        self.step_seconds: float | None = None
-        """What a step takes, from the second line on: the first one's steps fill the pool."""
         self._warm = False
+        self._lines: deque[tuple[float, int]] = deque(maxlen=LINES)
+        """Seconds and steps of the phase's last lines."""
 
     @property
     def running(self) -> float:
         """Seconds since the run was entered."""
         return time.monotonic() - self.began
+
+    @property
+    def step_seconds(self) -> float | None:
+        """What a step has taken of late, its share of validations included.
+
+        None before the phase's second line: the first one's steps fill the pool.  One line alone
+        says little: the one with a validation in it may have taken twice as long as any other.
+        """
+        steps = sum(steps for _, steps in self._lines)
+        return sum(seconds for seconds, _ in self._lines) / steps if steps else None
+
+    def begin_phase(self) -> None:
+        """Steps of another kind follow."""
+        self._warm = False
+        self._lines.clear()
 
     @property
     def since_saved(self) -> float:
@@ -96,8 +115,8 @@ class Clock:
         now = time.monotonic()
         seconds = max(now - self.logged, 1e-9)
         steps, waited = step - self.step, self.waited
-        if self._warm and steps:
-            self.step_seconds = seconds / steps
+        if self._warm:
+            self._lines.append((seconds, steps))
         self._warm = True
         self.logged, self.waited, self.step = now, 0.0, step
         return seconds, steps / seconds, waited / seconds

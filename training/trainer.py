@@ -195,6 +195,7 @@ class Trainer:
                 return self._decay()
             position.next_phase()
             self._begin_phase(position)
+            clock.begin_phase()
         if self._must_finish(clock):
             return self._decay()
         return False

@@ -46,7 +46,8 @@ def train(
     ] = None,
     device: options.Device = "auto",
     precision: Annotated[
-        options.PrecisionName, typer.Option(help="auto is bf16 autocast; fp32 is exact.")
+        options.PrecisionName,
+        typer.Option(help="auto is bf16 autocast where the device has bf16; fp32 is exact."),
     ] = options.PrecisionName.AUTO,
     compiled: Annotated[
         bool, typer.Option("--compile", help="Let torch.compile rewrite the network's blocks.")
@@ -85,13 +86,17 @@ def train(
             "the papers used."
         )
     from sr_cli.inference.opening import torch_device
+    from sr_cli.inference.torch_backend import automatic_precision
     from training.session import run_session
     from training.trainer import Options
 
     folder = out if out is not None else Path("runs") / chosen.name
     place = torch_device(device)
+    half = precision is not options.PrecisionName.FP32
+    if precision is options.PrecisionName.AUTO:
+        half = automatic_precision(place) == "bf16"
     how = Options(
-        half=precision is not options.PrecisionName.FP32,
+        half=half,
         compiled=compiled,
         captured=captured,
         curves=curves,
