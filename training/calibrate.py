@@ -18,7 +18,6 @@ import torch
 from torch import Tensor
 
 from sr_cli.degradation.layout import Layout
-from sr_cli.inference.torch_backend import automatic_precision, torch_engine
 from sr_cli.networks.dan import DAN
 from sr_cli.zoo import weights
 from training.corpus import Corpus, read_corpus
@@ -60,11 +59,11 @@ def line(estimate: Tensor, truth: Tensor) -> tuple[float, float]:
     return scale, float(b.mean() - scale * a.mean())
 
 
+@torch.no_grad()
 def estimates(
     network: DAN, model: Degrader, corpus: Corpus, crop: int, repeats: int
 ) -> tuple[Tensor, Tensor]:
     """Estimates and truths ``(N, D)`` of centre crops of a corpus, degraded with fixed seeds."""
-    engine = torch_engine(network, precision=automatic_precision(torch.device("cpu")))
     found: list[Tensor] = []
     truths: list[Tensor] = []
     for number, picture in enumerate(corpus.pictures):
@@ -76,9 +75,7 @@ def estimates(
             generator = torch.Generator().manual_seed(SEED + 1000 * number + repeat)
             drawn = model.sample(1, generator)
             lr = model.apply(hr, drawn, generator)
-            vector = engine.estimate(lr[0].permute(1, 2, 0).numpy())
-            assert vector is not None
-            found.append(torch.from_numpy(vector).view(1, -1))
+            found.append(network.vector(lr.contiguous(memory_format=torch.channels_last)))
             truths.append(model.vector(drawn))
     return torch.cat(found), torch.cat(truths)
 

@@ -13,7 +13,7 @@ from sr_cli.networks.unet_discriminator import UNetDiscriminator
 from training.averaging import Average
 from training.capture import Captured
 from training.compiling import compile_parts
-from training.initial import channels_last
+from training.initial import TrainingError, channels_last
 from training.losses import Objectives
 from training.losses.adversary import Adversary
 from training.losses.objective import Forward, Objective, Result
@@ -110,12 +110,14 @@ class Learner:
 
         Returns:
             The loss and its terms, detached, on the device.
+
+        Raises:
+            TrainingError: The step cannot be recorded as a graph.
         """
         pictures: list[tuple[Tensor, Tensor]] = []
         if self._may_capture:
             if self.graph is None:
-                parameters = list(self.network.parameters())
-                self.graph = Captured(lambda batch: self._passes(batch, []), parameters, pairs)
+                self.graph = self._captured(pairs)
             found = self.graph(pairs)
         else:
             self.optimiser.zero_grad()
@@ -136,6 +138,18 @@ class Learner:
     @property
     def _may_capture(self) -> bool:
         return self.captured and self.objective.capturable and self.adversary is None
+
+    def _captured(self, pairs: Pairs) -> Captured:
+        parameters = list(self.network.parameters())
+        try:
+            return Captured(lambda batch: self._passes(batch, []), parameters, pairs)
+        except torch.OutOfMemoryError:
+            raise
+        except RuntimeError as error:
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise TrainingError(
+                f"A step could not be recorded as a CUDA graph ({reason}). Add --no-capture."
+            ) from None
 
     def _passes(self, pairs: Pairs, pictures: list[tuple[Tensor, Tensor]]) -> dict[str, Tensor]:
         """Forward and back through every part of a batch, gradients added up.

@@ -28,6 +28,8 @@ BLUR_NOISE_SIGMAS = (0.2, 1.3, 2.6)
 BLUR_NOISE_LEVELS = (0, 15, 50)
 """Standard deviations on the 0..255 scale (DMSR, Table 1)."""
 BLUR_NOISE_SIZE = 15
+JPEG_BLOCK = 8
+"""Side of what JPEG compresses by itself."""
 
 
 @dataclass(frozen=True)
@@ -184,6 +186,21 @@ def _real(preset: Preset) -> Callable[[int], tuple[Condition, ...]]:
     return conditions
 
 
+def _cropped(scale: int) -> tuple[Condition, ...]:
+    """As `_real`, then 1 to 7 rows and columns cut off at the top and left."""
+    (whole,) = _real("physical")(scale)
+
+    def degrade(name: str, hr: Tensor, seed: int) -> Case:
+        case = whole.degrade(name, hr, seed)
+        generator = torch.Generator().manual_seed(seed_for(f"cropped/{name}", seed))
+        top, left = torch.randint(1, JPEG_BLOCK, (2,), generator=generator).tolist()
+        return Case(
+            name, case.lr[:, top:, left:], hr[:, scale * top :, scale * left :], case.vector
+        )
+
+    return (Condition("", degrade, whole.smallest),)
+
+
 def _given(scale: int) -> tuple[Condition, ...]:
     return ()
 
@@ -204,6 +221,14 @@ PROTOCOLS: dict[str, Protocol] = {
             "the same with the published code's arithmetic",
             (4,),
             _real("published"),
+            4,
+            True,
+        ),
+        Protocol(
+            "real-cropped",
+            "as real, then cut so that JPEG's grid begins elsewhere, as in a cropped photograph",
+            (4,),
+            _cropped,
             4,
             True,
         ),

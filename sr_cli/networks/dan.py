@@ -208,16 +208,36 @@ class DAN(SuperResolver):
         Returns:
             Picture, vector and T features ``(N, F, 1, 1)``.
         """
+        sr_feature, described = self._alternate(lr, self.iterations)
+        vector = self.degradation_tail(described[-1]).flatten(1)
+        return self.tail(sr_feature), vector, *described
+
+    def vector(self, lr: Tensor) -> Tensor:
+        """The vector that `forward` returns, without the last restoration and the enlargement.
+
+        Args:
+            lr: ``(N, 3, H, W)`` RGB in [0, 1].
+
+        Returns:
+            ``(N, degradation_size)`` in the normalised units of the layout.
+        """
+        _, described = self._alternate(lr, self.iterations - 1)
+        return self.degradation_tail(described[-1]).flatten(1)
+
+    def _alternate(self, lr: Tensor, restorations: int) -> tuple[Tensor, list[Tensor]]:
+        """The image feature after so many restorations, the degradation's after all estimates."""
         lr_feature, degradation = self.head(lr)
         sr_feature = lr_feature
         described: list[Tensor] = []
-        for _ in range(self.iterations):
+        for i in range(self.iterations):
             # Each module learns from its own loss only: what crosses over is detached.
             update = self.estimator(lr_feature, sr_feature.detach(), degradation)
             degradation = degradation + update.mean((2, 3), keepdim=True)
-            sr_feature = sr_feature + self.restorer(lr_feature, sr_feature, degradation.detach())
+            if i < restorations:
+                update = self.restorer(lr_feature, sr_feature, degradation.detach())
+                sr_feature = sr_feature + update
             described.append(degradation)
-        return self.tail(sr_feature), self.degradation_tail(degradation).flatten(1), *described
+        return sr_feature, described
 
     def stages(self) -> tuple[Stage, ...]:
         """The alternation, exact: only the Estimator's average needs the whole picture.

@@ -37,6 +37,7 @@ from tests.metrics.made import picture, save
 CHECKSUMS = {
     ("real", 4): "62373f5a3e087219",
     ("real-published", 4): "17e8523ceb00aa0a",
+    ("real-cropped", 4): "03d70e6744155a45",
     ("gaussian8", 2): "5ce4db3cb753250f",
     ("gaussian8", 3): "d028b3907371862d",
     ("gaussian8", 4): "c5d5654e15fda54f",
@@ -69,6 +70,21 @@ def test_pictures_are_the_same_on_every_machine(protocol: str, scale: int) -> No
 def test_every_synthetic_protocol_has_a_checksum() -> None:
     made = {(p.name, s) for p in PROTOCOLS.values() for s in p.scales if p.at(s).conditions}
     assert made == set(CHECKSUMS)
+
+
+def test_cropping_moves_the_grid_of_the_same_picture() -> None:
+    (whole,), (cropped,) = (PROTOCOLS[n].at(4).conditions for n in ("real", "real-cropped"))
+    cuts = set()
+    for seed in range(20):
+        hr = picture(96, 120, 0)
+        all_of_it, rest = whole.degrade("a.png", hr, seed), cropped.degrade("a.png", hr, seed)
+        assert rest.hr is not None and rest.vector is not None and all_of_it.vector is not None
+        top, left = (a - b for a, b in zip(all_of_it.lr.shape[1:], rest.lr.shape[1:], strict=True))
+        assert torch.equal(rest.lr, all_of_it.lr[:, top:, left:])
+        assert torch.equal(rest.hr, hr[:, 4 * top :, 4 * left :])
+        assert torch.equal(rest.vector, all_of_it.vector)
+        cuts |= {top, left}
+    assert cuts == set(range(1, 8))
 
 
 @pytest.mark.parametrize(("scale", "kernel"), [(2, "iso21/values.1"), (3, "iso21/values.2")])

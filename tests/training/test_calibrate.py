@@ -43,3 +43,12 @@ def test_calibration_lowers_the_error_and_keeps_the_picture(photographs: Path) -
     error = (estimate - truth)[:, flags].square().mean()
     assert (after - truth)[:, flags].square().mean() < 0.5 * error
     assert torch.equal(network(lr)[0], before)
+
+
+def test_the_vector_alone_is_that_of_the_whole_network() -> None:
+    torch.manual_seed(0)
+    lr = torch.rand(2, 3, 20, 24)
+    for iterations in (1, 3):
+        network = DAN(features=8, blocks=1, iterations=iterations)
+        with torch.no_grad():
+            assert torch.equal(network.vector(lr), network(lr)[1])

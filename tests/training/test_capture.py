@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from training.degradations import degrader
-from training.initial import build_network
+from training.initial import TrainingError, build_network
 from training.learner import Learner
 from training.losses import Objectives
 from training.pool import Pairs
@@ -59,3 +59,22 @@ def test_a_replayed_step_learns_what_a_called_one_does(name: str) -> None:
     assert len(set(replayed[0])) == 6  # every batch anew
     for ours, theirs in zip(replayed[1], called[1], strict=True):
         assert float((ours - theirs).norm()) <= 1e-3 * float(theirs.norm()) + 1e-5
+
+
+def test_what_cannot_be_recorded_is_explained(monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe, device = load_recipe("edsr-blur-x4", NARROW), torch.device("cpu")
+    model = degrader(recipe)
+    network = build_network(recipe, model)
+    objectives = Objectives(recipe, network, model, device)
+    learner = Learner(network, recipe, objectives, Processes(device), half=False)
+    assert not learner.captured  # there is no graph without a GPU
+    learner.begin(recipe.phase[0])
+    learner.captured = True
+
+    def fail(*_: object) -> None:
+        raise RuntimeError("operation not permitted when stream is capturing\nand much more")
+
+    monkeypatch.setattr("training.learner.Captured", fail)
+    pairs = Pairs(torch.zeros(1, 3, 8, 8), torch.zeros(1, 3, 32, 32), torch.zeros(1, 0))
+    with pytest.raises(TrainingError, match=r"stream is capturing\). Add --no-capture"):
+        learner.step(pairs, 1e-3)
