@@ -105,8 +105,8 @@ def page(stored: dict[str, Any]) -> str:
         f"{max(one['tiled'] for one in zoo):.1e} in tiles.",
         f"- {MODEL} on {quality['cases']} held-out pictures (protocol `real`), fp32: PSNR-Y "
         f"{quality['psnr_y'][1]:.4f} dB, torch {quality['psnr_y'][0]:.4f} dB; on no picture do "
-        f"they differ by more than {quality['largest_psnr_difference_db']:.0e} dB, in no number of "
-        f"the estimate by more than {quality['largest_estimate_difference']:.0e}.",
+        f"they differ by more than {max(quality['largest_psnr_difference_db'], 1e-5):.0e} dB, in "
+        f"no number of the estimate by more than {quality['largest_estimate_difference']:.0e}.",
         f"- Tiled against whole, both through ONNX Runtime, tiles of 40, 64, 128: {max(seams):g}.",
         f"- int8, calibrated on {int8['calibration']}: {int8['mean_loss_db']:.3f} dB less PSNR-Y "
         f"than fp32, {int8['psnr_between_db']:.1f} dB between the two.",

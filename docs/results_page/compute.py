@@ -15,6 +15,8 @@ POWERS = np.linspace(0.02, 2.0, 100)
 RECENT = 4.0
 """Only points of the last so many times of the operations are looked at: a network's first steps,
 which are quick, say nothing of its last."""
+FEWEST = 5
+"""But never fewer points than these last ones."""
 TOLERANCE = 0.02
 """dB: what 80 crops tell apart.  A curve with no larger error fits..."""
 NEARLY = 1.1
@@ -86,10 +88,10 @@ def outlook(spent: Floats, gains: Floats, published: float) -> Outlook:
     Raises:
         ValueError: There are too few points.
     """
-    recent = spent >= spent[-1] / RECENT
-    spent, gains = spent[recent], gains[recent]
-    if len(spent) < 5:
+    if len(spent) < FEWEST:
         raise ValueError("an extrapolation needs five points")
+    recent = max(FEWEST, int((spent >= spent[-1] / RECENT).sum()))
+    spent, gains = spent[-recent:], gains[-recent:]
     slope, offset = np.polyfit(np.log2(spent), gains, 1)
     found = []
     for power in POWERS:
@@ -121,6 +123,6 @@ def described(found: Outlook) -> str:
         f"{found.slope:.2f} dB. If every doubling went on to give that, the published recipe would "
         f"reach {found.line:+.2f} dB on these crops; curves that flatten (a limit less a power of "
         f"the operations) and fit the points about as well as the best end between "
-        f"{found.lowest:+.2f} and {found.highest:+.2f} dB there. Three orders of magnitude are "
-        "far: this says what the order is, not what will be measured."
+        f"{found.lowest:+.2f} and {found.highest:+.2f} dB there. So far ahead, this says what "
+        "the order is, not what will be measured."
     )

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from results_page import compute, tables
-from results_page.stored import Answer, Run, estimates
+from results_page.stored import Answer, Run, estimates, off_the_grid
 from sr_cli.zoo.manifest import Model
 
 HEAD = """# Results
@@ -52,6 +52,10 @@ SKILL = """
 Each held-out picture degraded several times as the model is for, the whole picture estimated, every
 number compared with the truth where it applies. A correlation under 0.3 is no skill: such a number
 is shown as "not known", never as a figure. `error` is the mean absolute error in the number's unit.
+"""
+CROPPED = """
+`cropped` (protocol `real-cropped`): the same pictures with 1 to 7 rows and columns cut off after
+the last JPEG, so that its 8x8 grid does not begin at the picture's corner.
 """
 BENCH = """
 By `sr-cli bench --json` on two cores of an AMD EPYC (AVX-512 with bf16), 24 GiB, CPU build of torch
@@ -174,7 +178,10 @@ def _learned(model: str, runs: Iterable[Run], stored: Path) -> list[str]:
     best = estimates(runs, model)
     if best:
         parts += ["### What the Estimator knows", SKILL, f"{best['cases']} cases."]
-        parts.append(tables.skill(best["skill"][model]))
+        cropped = off_the_grid(runs, model)
+        if cropped:
+            parts.append(CROPPED)
+        parts.append(tables.skill(best["skill"][model], cropped and cropped["skill"][model]))
     return parts
 
 

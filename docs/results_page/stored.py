@@ -13,6 +13,7 @@ from sr_cli.zoo.manifest import Model
 Answer = dict[str, Any]
 """One object of `sr-cli evaluate --json`."""
 
+OFF_THE_GRID = "real-cropped"
 DIGITS = 4
 """Of the manifest's figures."""
 FACTS = frozenset({"protocol", "data", "scale", "seed", "cases", "date"})
@@ -87,8 +88,19 @@ def find(runs: Iterable[Run], model: str, figure: Mapping[str, Any]) -> Answer |
 
 def estimates(runs: Iterable[Run], model: str) -> Answer | None:
     """The evaluation that a model's skill is taken from: of estimates alone, with most cases."""
-    answers = [a for run in runs for a in run.answers if model in a["skill"]]
+    answers = [
+        a
+        for run in runs
+        for a in run.answers
+        if model in a["skill"] and a["protocol"] != OFF_THE_GRID
+    ]
     return max(answers, key=lambda a: (not a["methods"], a["cases"]), default=None)
+
+
+def off_the_grid(runs: Iterable[Run], model: str) -> Answer | None:
+    """The evaluation of a model's estimates on pictures that were cropped after JPEG."""
+    answers = [a for run in runs for a in run.answers if model in a["skill"]]
+    return next((a for a in answers if a["protocol"] == OFF_THE_GRID), None)
 
 
 def disagreements(models: Iterable[Model], runs: tuple[Run, ...]) -> list[str]:

@@ -185,20 +185,31 @@ def training(run: Sequence[dict[str, Any]]) -> str:
     return table((*columns, *(LABELS[key] for key in told)), rows)
 
 
-def skill(numbers: Mapping[str, Mapping[str, float]]) -> str:
-    """Every number of the vector."""
+def skill(
+    numbers: Mapping[str, Mapping[str, float]],
+    cropped: Mapping[str, Mapping[str, float]] | None = None,
+) -> str:
+    """Every number of the vector; with ``cropped``, also of pictures off JPEG's grid."""
     rows = [
         (
             key,
             f"{one['correlation']:.2f}",
             f"{one['error']:.3g}",
             f"{one['auc']:.3f}" if "auc" in one else "",
+            *(() if cropped is None else _off_the_grid(cropped[key])),
             one["count"],
             "yes" if one["correlation"] >= KNOWN_FROM else "not known",
         )
         for key, one in numbers.items()
     ]
-    return table(("number", "correlation", "error", "AUC", "cases", "shown"), rows)
+    columns = ["number", "correlation", "error", "AUC", "cases", "shown"]
+    if cropped is not None:
+        columns[4:4] = ["cropped: correlation", "AUC"]
+    return table(columns, rows)
+
+
+def _off_the_grid(one: Mapping[str, float]) -> tuple[str, str]:
+    return f"{one['correlation']:.2f}", f"{one['auc']:.3f}" if "auc" in one else ""
 
 
 def speed(answer: Mapping[str, Any]) -> str:
