@@ -10,8 +10,9 @@ from collections.abc import Callable
 from dataclasses import fields
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from training.degradations import mapped
 from training.pool import Pairs
 
 Passes = Callable[[Pairs], dict[str, Tensor]]
@@ -29,21 +30,21 @@ class Captured:
 
     Args:
         passes: What to record.  Nothing in it may make the device wait.
-        parameters: Whose gradients it makes.
+        forget: Leaves no gradients, so that passes make new ones instead of adding to them.
         pairs: A batch on a GPU.
     """
 
-    def __init__(self, passes: Passes, parameters: list[nn.Parameter], pairs: Pairs) -> None:
-        self.pairs = Pairs(**{f.name: getattr(pairs, f.name).clone() for f in fields(pairs)})
+    def __init__(self, passes: Passes, forget: Callable[[], None], pairs: Pairs) -> None:
+        self.pairs = mapped(pairs, Tensor.clone)
         current = torch.cuda.current_stream(pairs.lr.device)
         aside = torch.cuda.Stream(pairs.lr.device)
         aside.wait_stream(current)
         with torch.cuda.stream(aside):
             for _ in range(REHEARSALS):
-                _forget(parameters)
+                forget()
                 passes(self.pairs)
         current.wait_stream(aside)
-        _forget(parameters)
+        forget()
         self.graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(self.graph):
             self.terms = passes(self.pairs)
@@ -54,9 +55,3 @@ class Captured:
             getattr(self.pairs, item.name).copy_(getattr(pairs, item.name))
         self.graph.replay()
         return {key: term.clone() for key, term in self.terms.items()}
-
-
-def _forget(parameters: list[nn.Parameter]) -> None:
-    """No gradients: the next passes back make new ones instead of adding to these."""
-    for p in parameters:
-        p.grad = None

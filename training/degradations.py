@@ -224,12 +224,12 @@ def principal_components(model: Degrader, count: int, draws: int = 30_000) -> Te
 
 def part(drawn: T, which: slice) -> T:
     """The parameters of some pictures of a batch."""
-    return _mapped(drawn, lambda tensor: tensor[which])
+    return mapped(drawn, lambda tensor: tensor[which])
 
 
 def on(device: torch.device, drawn: T) -> T:
     """The same parameters on a device, without waiting for it."""
-    return _mapped(drawn, lambda tensor: send(tensor, device))
+    return mapped(drawn, lambda tensor: send(tensor, device))
 
 
 def send(tensor: Tensor, device: torch.device) -> Tensor:
@@ -239,7 +239,7 @@ def send(tensor: Tensor, device: torch.device) -> Tensor:
     return tensor.pin_memory().to(device, non_blocking=True)
 
 
-def _mapped(drawn: T, change: Callable[[Tensor], Tensor]) -> T:
+def mapped(drawn: T, change: Callable[[Tensor], Tensor]) -> T:
     """A dataclass, and those within it, with every tensor changed."""
     changed: dict[str, Any] = {}
     for item in dataclasses.fields(drawn):  # type: ignore[arg-type]
@@ -247,5 +247,5 @@ def _mapped(drawn: T, change: Callable[[Tensor], Tensor]) -> T:
         if isinstance(value, Tensor):
             changed[item.name] = change(value)
         elif dataclasses.is_dataclass(value):
-            changed[item.name] = _mapped(value, change)
+            changed[item.name] = mapped(value, change)
     return dataclasses.replace(drawn, **changed)  # type: ignore[type-var]

@@ -66,10 +66,11 @@ class Feeder:
         count = self.processes.count
         self.pool = Pool(
             lambda: self._make(phase, truth),
-            max(self.data.pool, phase.batch * self.data.batches) // count,
+            self.data.pool // count,
             phase.batch // count,
-            self.data.reuse * self.data.batches,
+            self.data.reuse,
             self.mixing,
+            self.data.batches,
         )
 
     def next(self) -> Pairs:

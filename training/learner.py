@@ -140,9 +140,8 @@ class Learner:
         return self.captured and self.objective.capturable and self.adversary is None
 
     def _captured(self, pairs: Pairs) -> Captured:
-        parameters = list(self.network.parameters())
         try:
-            return Captured(lambda batch: self._passes(batch, []), parameters, pairs)
+            return Captured(lambda batch: self._passes(batch, []), self.optimiser.zero_grad, pairs)
         except torch.OutOfMemoryError:
             raise
         except RuntimeError as error:

@@ -32,7 +32,7 @@ class Pool:
 
     Resize factors are drawn once a batch, so a batch as it comes is too uniform to learn from;
     RealDAN mixes the last 256 pairs.  Every pair is given out ``reuse`` times on average, for
-    machines on which degrading costs more than learning.
+    machines on which degrading costs more than learning.  ``batches`` is how many are made at once.
     """
 
     def __init__(
@@ -42,11 +42,13 @@ class Pool:
         batch: int,
         reuse: int,
         generator: torch.Generator,
+        batches: int = 1,
     ) -> None:
         self.make = make
-        self.size = max(size, batch)
+        self.size = max(size, batch * batches)
         self.batch = batch
-        self.reuse = reuse
+        self.turns = reuse * batches
+        """Batches given out before new pairs are made."""
         self.generator = generator
         self.pairs: Pairs | None = None
         self.given = 0
@@ -55,7 +57,7 @@ class Pool:
         """A batch of ``batch`` pairs, no pair twice."""
         if self.pairs is None:
             self._fill()
-        elif self.given % self.reuse == 0:
+        elif self.given % self.turns == 0:
             self._replace(self.make())
         self.given += 1
         assert self.pairs is not None

@@ -88,19 +88,18 @@ def find(runs: Iterable[Run], model: str, figure: Mapping[str, Any]) -> Answer |
 
 def estimates(runs: Iterable[Run], model: str) -> Answer | None:
     """The evaluation that a model's skill is taken from: of estimates alone, with most cases."""
-    answers = [
-        a
-        for run in runs
-        for a in run.answers
-        if model in a["skill"] and a["protocol"] != OFF_THE_GRID
-    ]
+    answers = [a for a in _told(runs, model) if a["protocol"] != OFF_THE_GRID]
     return max(answers, key=lambda a: (not a["methods"], a["cases"]), default=None)
 
 
 def off_the_grid(runs: Iterable[Run], model: str) -> Answer | None:
     """The evaluation of a model's estimates on pictures that were cropped after JPEG."""
-    answers = [a for run in runs for a in run.answers if model in a["skill"]]
-    return next((a for a in answers if a["protocol"] == OFF_THE_GRID), None)
+    return next((a for a in _told(runs, model) if a["protocol"] == OFF_THE_GRID), None)
+
+
+def _told(runs: Iterable[Run], model: str) -> list[Answer]:
+    """The evaluations that measured a model's estimates."""
+    return [a for run in runs for a in run.answers if model in a["skill"]]
 
 
 def disagreements(models: Iterable[Model], runs: tuple[Run, ...]) -> list[str]:

@@ -193,10 +193,10 @@ def skill(
     rows = [
         (
             key,
-            f"{one['correlation']:.2f}",
+            _correlation(one),
             f"{one['error']:.3g}",
-            f"{one['auc']:.3f}" if "auc" in one else "",
-            *(() if cropped is None else _off_the_grid(cropped[key])),
+            _auc(one),
+            *(() if cropped is None else (_correlation(cropped[key]), _auc(cropped[key]))),
             one["count"],
             "yes" if one["correlation"] >= KNOWN_FROM else "not known",
         )
@@ -208,8 +208,12 @@ def skill(
     return table(columns, rows)
 
 
-def _off_the_grid(one: Mapping[str, float]) -> tuple[str, str]:
-    return f"{one['correlation']:.2f}", f"{one['auc']:.3f}" if "auc" in one else ""
+def _correlation(one: Mapping[str, float]) -> str:
+    return f"{one['correlation']:.2f}"
+
+
+def _auc(one: Mapping[str, float]) -> str:
+    return f"{one['auc']:.3f}" if "auc" in one else ""
 
 
 def speed(answer: Mapping[str, Any]) -> str:

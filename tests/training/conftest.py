@@ -11,12 +11,27 @@ from safetensors.torch import save_file
 
 from sr_cli.metrics.perceptual import FEATURES_FILE, HEADS_FILE
 from training.corpus import read_corpus
+from training.degradations import Degrader, degrader
+from training.initial import build_network
+from training.learner import Learner
+from training.losses import Objectives
 from training.losses.features import SQUEEZENET_COMPARED, squeezenet_layers
 from training.options import Options
+from training.processes import Processes
 from training.recipe import Recipe, load_recipe
 from training.trainer import Trainer
 
 CPU = torch.device("cpu")
+
+
+def learner_of(recipe: Recipe, device: torch.device, **options: bool) -> tuple[Learner, Degrader]:
+    """What learns by a recipe in float32, and what degrades its pictures; no phase has begun."""
+    processes, model = Processes(device), degrader(recipe)
+    network = build_network(recipe, model)
+    objectives = Objectives(recipe, network, model, device)
+    return Learner(network, recipe, objectives, processes, half=False, **options), model
+
+
 SMALL = """
 name = "small"
 model = "small"

@@ -8,12 +8,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from training.degradations import degrader
-from training.initial import TrainingError, build_network
-from training.learner import Learner
-from training.losses import Objectives
+from tests.training.conftest import CPU, learner_of
+from training.initial import TrainingError
 from training.pool import Pairs
-from training.processes import Processes
 from training.recipe import Recipe, load_recipe
 
 NARROW = ["network.features=16", "network.blocks=2", "phase.0.batch=4", "phase.0.lr_crop=16"]
@@ -21,11 +18,7 @@ NARROW = ["network.features=16", "network.blocks=2", "phase.0.batch=4", "phase.0
 
 def learned(recipe: Recipe, *, captured: bool) -> tuple[list[float], list[Tensor]]:
     """Losses and weights of six steps, another phase half way."""
-    device = torch.device("cuda")
-    processes, model = Processes(device), degrader(recipe)
-    network = build_network(recipe, model)
-    objectives = Objectives(recipe, network, model, device)
-    learner = Learner(network, recipe, objectives, processes, half=False, captured=captured)
+    learner, model = learner_of(recipe, torch.device("cuda"), captured=captured)
     generator = torch.Generator().manual_seed(0)
     losses: list[float] = []
     for step in range(6):
@@ -62,11 +55,8 @@ def test_a_replayed_step_learns_what_a_called_one_does(name: str) -> None:
 
 
 def test_what_cannot_be_recorded_is_explained(monkeypatch: pytest.MonkeyPatch) -> None:
-    recipe, device = load_recipe("edsr-blur-x4", NARROW), torch.device("cpu")
-    model = degrader(recipe)
-    network = build_network(recipe, model)
-    objectives = Objectives(recipe, network, model, device)
-    learner = Learner(network, recipe, objectives, Processes(device), half=False)
+    recipe = load_recipe("edsr-blur-x4", NARROW)
+    learner, _ = learner_of(recipe, CPU)
     assert not learner.captured  # there is no graph without a GPU
     learner.begin(recipe.phase[0])
     learner.captured = True

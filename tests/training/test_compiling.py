@@ -7,12 +7,8 @@ import shutil
 import pytest
 import torch
 
-from training.degradations import degrader
-from training.initial import build_network
-from training.learner import Learner
-from training.losses import Objectives
+from tests.training.conftest import CPU, learner_of
 from training.pool import Pairs
-from training.processes import Processes
 from training.recipe import load_recipe
 
 NARROW = ["network.features=4", "network.blocks=2", "phase.0.batch=2", "phase.0.lr_crop=8"]
@@ -21,7 +17,6 @@ NARROW = ["network.features=4", "network.blocks=2", "phase.0.batch=2", "phase.0.
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a compiler")
 def test_compiled_blocks_learn_what_called_ones_do() -> None:
     recipe = load_recipe("edsr-blur-x2", NARROW)
-    device = torch.device("cpu")
     generator = torch.Generator().manual_seed(0)
     lr, hr = (
         torch.randint(256, (2, 3, n, n), generator=generator, dtype=torch.uint8) for n in (8, 16)
@@ -29,12 +24,8 @@ def test_compiled_blocks_learn_what_called_ones_do() -> None:
     pairs = Pairs(lr, hr, torch.zeros(2, 0))
     found = []
     for compiled in (False, True):
-        model = degrader(recipe)
-        network = build_network(recipe, model)
-        objectives = Objectives(recipe, network, model, device)
-        learner = Learner(
-            network, recipe, objectives, Processes(device), half=False, compiled=compiled
-        )
+        learner, _ = learner_of(recipe, CPU, compiled=compiled)
+        network = learner.network
         learner.begin(recipe.phase[0])
         losses = [float(learner.step(pairs, 1e-3)["loss"]) for _ in range(3)]
         rewritten = [m for m in network.modules() if m._compiled_call_impl is not None]
