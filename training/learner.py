@@ -86,6 +86,7 @@ class Learner:
         for network in (self.network, self.average.network):
             _set_iterations(network, phase.iterations)
         self.objective = self.objectives.of(phase)
+        self.network.zero_grad()  # what is not trained any more has none to be averaged or limited
         self.network.requires_grad_(phase.trains == "all")
         if phase.trains == "estimator":
             _estimator_alone(self.network)

@@ -8,6 +8,10 @@ from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import torch
+
+from training.waiting import Waiting
+
 LINES = 40
 """Of the log, from which the time of a step is told."""
 
@@ -24,7 +28,7 @@ class Progress:
     rate: float
     steps_per_second: float
     wait: float
-    """Share of the time spent on drawing and degrading pairs; on a GPU on queueing them."""
+    """Share of the time for which the device had no batch to learn from (`Waiting`)."""
     psnr_y: float | None
     bicubic: float | None
 
@@ -65,14 +69,15 @@ class Clock:
 
     Args:
         step: At which it was entered.
+        device: What learns.
     """
 
-    def __init__(self, step: int) -> None:
+    def __init__(self, step: int, device: torch.device) -> None:
         self.began = self.saved = self.logged = time.monotonic()
         self.step = step
         """Of the last line of the log."""
-        self.waited = 0.0
-        """Seconds spent on data since then."""
+        self.waiting = Waiting(device)
+        """For data, since then."""
         self._warm = False
         self._lines: deque[tuple[float, int]] = deque(maxlen=LINES)
         """Seconds and steps of the phase's last lines."""
@@ -110,13 +115,13 @@ class Clock:
         """Close the time since the last line of the log, and begin the next.
 
         Returns:
-            Its seconds, its steps a second, and the share of it that data took.
+            Its seconds, its steps a second, and the share of it spent waiting for data.
         """
         now = time.monotonic()
         seconds = max(now - self.logged, 1e-9)
-        steps, waited = step - self.step, self.waited
+        steps, waited = step - self.step, self.waiting.take()
         if self._warm:
             self._lines.append((seconds, steps))
         self._warm = True
-        self.logged, self.waited, self.step = now, 0.0, step
+        self.logged, self.step = now, step
         return seconds, steps / seconds, waited / seconds

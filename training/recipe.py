@@ -168,6 +168,11 @@ def _check(recipe: Recipe, source: str) -> None:
             raise RecipeError(f"{where}.iterations': {recipe.network.family} has no iterations.")
         if phase.trains == "estimator" and recipe.network.family != "DAN":
             raise RecipeError(f"{where}.trains': only DAN's Estimator can be trained alone.")
+    if recipe.validation.margin < 0:
+        raise RecipeError(
+            f"{source}: 'validation.margin' must not be negative, but is "
+            f"{recipe.validation.margin}."
+        )
     if recipe.data.batches < 1:
         raise RecipeError(f"{source}: 'data.batches' must be positive, not {recipe.data.batches}.")
     for key in ("sigma", "noise"):

@@ -94,6 +94,12 @@ class Loss:
     """Measure of that error, a mean over all numbers."""
     standardised: bool = False
     """Divide each number's error by its standard deviation over the degradation model."""
+    applying: bool = False
+    """Count a number only where it applies, as skills are measured, and not the stand-in it has
+    elsewhere: a noise level of a picture without that noise, a quality of one without JPEG."""
+    emphasised: tuple[str, ...] = ()
+    """Numbers (``stage.name``) whose errors count `emphasis` times."""
+    emphasis: float = 1.0
     shape: float = 0.0
     """Error of the blur's shape, read from DAN's degradation feature after every iteration
     (`training.losses.shape`): the vector's angle cannot be learned from averages, this can."""
@@ -170,6 +176,8 @@ class Validation:
     every: int = 5000
     crop: int = 256
     """Side of the high-resolution crop from each picture's centre."""
+    margin: int = 0
+    """Low-resolution pixels around it that are degraded too and cut off again, as a phase's."""
     degradations: int = 4
     """Different degradations of each crop."""
     strips: int = 4
@@ -212,6 +220,11 @@ class Recipe:
     def crop(self, phase: Phase) -> int:
         """Side of what a phase cuts from photographs, pixels."""
         return (phase.lr_crop + 2 * phase.margin) * self.network.scale
+
+    @property
+    def validated_crop(self) -> int:
+        """Side of what validation cuts from held-out photographs, pixels."""
+        return self.validation.crop + 2 * self.validation.margin * self.network.scale
 
     @property
     def options(self) -> dict[str, Any]:

@@ -8,7 +8,6 @@ as of the last stop.
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -140,16 +139,15 @@ class Trainer:
             TrainingError: The loss is no number any more, or the last state could not be saved.
         """
         journal = self._journal()
-        clock = Clock(self.step)
+        clock = Clock(self.step, self.processes.device)
         terms: dict[str, Tensor] = {}
         finished = True
         while not self._advance(clock):
             if self._must_stop(clock):
                 finished = False
                 break
-            fetch = time.monotonic()
-            pairs = self.feeder.next()
-            clock.waited += time.monotonic() - fetch
+            with clock.waiting:
+                pairs = self.feeder.next()
             terms = self.learner.step(pairs, self.position.rate)
             self.position.forward()
             if self.step % LOG_EVERY == 0:

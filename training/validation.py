@@ -42,7 +42,7 @@ class ValidationSet:
     """Centre crops of held-out pictures, each degraded a few times with fixed seeds.
 
     Args:
-        corpus: The pictures, none smaller than the crop.
+        corpus: The pictures, none smaller than the crop and its margin.
         model: Of the degradation.
         options: The recipe's.
         truth: What is known of the degradation.
@@ -55,7 +55,8 @@ class ValidationSet:
         hr: list[Tensor] = []
         lr: list[Tensor] = []
         known: list[Tensor] = []
-        crop = options.crop // model.scale * model.scale
+        margin = options.margin * model.scale
+        crop = options.crop // model.scale * model.scale + 2 * margin
         for number, picture in enumerate(corpus.pictures):
             top, left = (picture.shape[0] - crop) // 2, (picture.shape[1] - crop) // 2
             centre = torch.from_numpy(picture[top : top + crop, left : left + crop].copy())
@@ -63,8 +64,9 @@ class ValidationSet:
             for repeat in range(options.degradations):
                 generator = torch.Generator().manual_seed(SEED + 1000 * number + repeat)
                 drawn = model.sample(1, generator)
-                lr.append(model.apply(truth_picture.float() / 255, drawn, generator))
-                hr.append(truth_picture)
+                low = model.apply(truth_picture.float() / 255, drawn, generator)
+                lr.append(_inside(low, options.margin))
+                hr.append(_inside(truth_picture, margin))
                 if truth == "vector":
                     known.append(model.vector(drawn))
                 elif truth == "kernel":
@@ -143,6 +145,12 @@ class ValidationSet:
         sheet = torch.cat(rows, 1).clamp(0, 1).mul(255).round().byte()
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(sheet.permute(1, 2, 0).numpy()).save(path)
+
+
+def _inside(picture: Tensor, margin: int) -> Tensor:
+    """Without its outermost pixels."""
+    height, width = picture.shape[-2:]
+    return picture[..., margin : height - margin, margin : width - margin].contiguous()
 
 
 def _vector_scores(layout: Layout, estimate: Tensor, known: Tensor) -> dict[str, float]:

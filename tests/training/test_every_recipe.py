@@ -30,7 +30,7 @@ def narrow(name: str, features_folder: Path) -> list[str]:
     if "kernel_size" in recipe.network.options:
         changes += ["network.kernel_size=11", "data.kernel=11"]
     changes += ["data.pool=2", "validation.crop=96", "validation.degradations=1"]
-    if "cpu" not in name:  # standardising takes a second
+    if "cpu" not in name and not recipe.loss.applying:  # standardising takes a second
         changes += ["loss.standardised=false"]
     changes += ["validation.every=15", "loss.features=squeezenet"]
     changes += [f"loss.features_folder={features_folder}", "loss.discriminator_features=4"]

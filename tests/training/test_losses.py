@@ -11,6 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sr_cli.degradation.blur_only import BlurModel
+from sr_cli.degradation.layout import TWO_STAGE
+from sr_cli.degradation.two_stage import TwoStageModel
 from sr_cli.metrics.perceptual import PerceptualDistance
 from sr_cli.networks.dan import DAN
 from sr_cli.networks.unet_discriminator import UNetDiscriminator
@@ -23,6 +25,7 @@ from training.initial import build_network
 from training.learner import Learner
 from training.losses import Objectives
 from training.losses.adversary import Adversary
+from training.losses.estimate import EstimateLoss, Weighing
 from training.losses.features import VGG19, FeaturesError, load_features
 from training.losses.objective import root_mean_square
 from training.losses.shape import ShapeLoss
@@ -86,6 +89,49 @@ def test_every_term_falls_on_one_batch(name: str, changes: list[str], expected: 
     for term in expected | {"loss"}:
         first, last = history[0][term], history[-1][term]
         assert last < 0.6 * first, f"{term}: {first:.4f} to {last:.4f}"
+
+
+def two_stage_vectors(count: int) -> Tensor:
+    model = TwoStageModel(4)
+    generator = torch.Generator().manual_seed(5)
+    return torch.cat([model.sample(1, generator).vector() for _ in range(count)])
+
+
+def test_numbers_count_only_where_they_apply() -> None:
+    vectors = two_stage_vectors(200)
+    weighing = Weighing(Loss(applying=True), TWO_STAGE, vectors)
+    expected = torch.tensor([TWO_STAGE.applicable(row) for row in vectors.tolist()])
+    assert torch.equal(weighing.applies(vectors).bool(), expected)
+    assert not expected.all() and expected.any(0).all()
+    assert Weighing(Loss(), TWO_STAGE, vectors).applies(vectors).all()
+
+
+def test_every_number_counts_alike_over_the_degradation_model() -> None:
+    vectors = two_stage_vectors(400)
+    loss = Loss(standardised=True, applying=True)
+    weighing = Weighing(loss, TWO_STAGE, vectors)
+    applies = weighing.applies(vectors)
+    means = (applies * vectors).sum(0) / applies.sum(0)
+    varying = weighing.deviation != 1
+    estimate = EstimateLoss(loss, weighing)
+    for index in varying.nonzero().flatten().tolist():
+        guess = vectors.clone()
+        guess[:, index] = means[index]  # what can be said without looking
+        assert float(estimate(guess, vectors)) == pytest.approx(1 / 42, rel=1e-3)
+    wrong = vectors + (1 - applies) * 7  # where nothing applies, anything may be said
+    assert float(estimate(wrong, vectors)) == 0
+
+
+def test_emphasised_numbers_count_as_often_as_is_said() -> None:
+    vectors = two_stage_vectors(100)
+    key = "stage2.jpeg_quality"
+    index = next(p.index for p in TWO_STAGE.parameters if p.key == key)
+    losses = []
+    for options in (Loss(standardised=True), Loss(emphasised=(key,), emphasis=4.0)):
+        guess = vectors.clone()
+        guess[:, index] += 0.1
+        losses.append(EstimateLoss(options, Weighing(options, TWO_STAGE, vectors))(guess, vectors))
+    assert float(losses[1] / losses[0]) == pytest.approx(4.0, rel=1e-5)
 
 
 def test_the_root_mean_square_weighs_crops_alike_and_halves_with_the_error() -> None:
@@ -234,6 +280,13 @@ def test_missing_features_are_explained(tmp_path: Path, monkeypatch: pytest.Monk
         ("dan-blur-x4", ["network.degradation_size=42"], "does not describe the degradation"),
         ("danv2-iso-x4", ["data.kernel=11"], "estimates a kernel of 21x21"),
         ("danv1-iso-x4", ["loss.standardised=true"], "only the vectors of a DAN"),
+        ("edsr-blur-x4", ["loss.applying=true"], "only the vectors of a DAN"),
+        ("dan-real-x4", ["loss.applying=true"], "need 'loss.standardised'"),
+        (
+            "dan-real-x4",
+            ["loss.standardised=true", 'loss.emphasised=["stage2.jpeg_qualty"]'],
+            "no number 'stage2.jpeg_qualty'. Did you mean 'stage2.jpeg_quality'",
+        ),
         ("edsr-blur-x4", ["loss.detail=1.0"], "'loss.detail' is for DSSR, not EDSR"),
     ],
 )

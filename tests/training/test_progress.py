@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-import pytest
+import time
 
-from training import progress
+import pytest
+import torch
+
+from training import progress, waiting
 from training.progress import Clock
+from training.waiting import Waiting
 
 
 def test_one_slow_line_does_not_pass_for_the_speed(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 0.0
     monkeypatch.setattr(progress.time, "monotonic", lambda: now)
-    clock = Clock(0)
+    clock = Clock(0, torch.device("cpu"))
     step = 0
 
     def line(seconds: float) -> float:
@@ -34,3 +38,30 @@ def test_one_slow_line_does_not_pass_for_the_speed(monkeypatch: pytest.MonkeyPat
     line(9.0)
     line(2.0)
     assert clock.step_seconds == pytest.approx(2 / 50)
+
+
+def test_a_processor_waits_for_as_long_as_the_fetching_takes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = 0.0
+    monkeypatch.setattr(waiting.time, "monotonic", lambda: now)
+    found = Waiting(torch.device("cpu"))
+    for seconds in (2.0, 0.5):
+        with found:
+            now += seconds
+        now += 10.0  # of work
+    assert found.take() == pytest.approx(2.5)
+    assert found.take() == 0
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_gpu_waits_only_while_it_has_nothing_else_to_do() -> None:
+    found = Waiting(torch.device("cuda"))
+    torch.cuda.synchronize()
+    with found:
+        time.sleep(0.2)
+    assert found.take() == pytest.approx(0.2, abs=0.05)
+    torch.cuda._sleep(int(2e9))  # cycles: about a second
+    with found:
+        time.sleep(0.2)
+    assert found.take() < 0.02

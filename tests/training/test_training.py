@@ -152,7 +152,6 @@ def test_a_run_that_is_to_finish_decays_within_its_budget(
     ticks = itertools.count()
     clock = SimpleNamespace(monotonic=lambda: next(ticks) / 100)
     monkeypatch.setattr("training.progress.time", clock)
-    monkeypatch.setattr("training.trainer.time", clock)
     changes = ["phase.2.steps=100000", "decay_steps=10", "validation.every=1000"]
     recipe = load_recipe(str(small_file), changes)
     run = trainer(tmp_path / "run", recipe, time_budget=5.0, finish=True)

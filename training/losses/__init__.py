@@ -10,7 +10,7 @@ from sr_cli.networks.dmsr import DMSR
 from sr_cli.networks.dssr import DSSR
 from sr_cli.networks.stages import SuperResolver
 from training.degradations import Degrader
-from training.losses.estimate import EstimateLoss, label_deviation
+from training.losses.estimate import EstimateLoss, vector_weighing
 from training.losses.features import Features, load_features
 from training.losses.objective import (
     Details,
@@ -115,8 +115,14 @@ def _estimate_loss(
                 f"{recipe.name}: a DAN of {size} numbers does not describe the degradation "
                 f"'{kind}'. Take 42 numbers for 'two-stage' and 8 for 'blur'."
             )
-        return EstimateLoss(loss, label_deviation(model).to(device) if loss.standardised else None)
-    if loss.standardised:
+        if not loss.standardised and (loss.applying or loss.emphasised):
+            raise RecipeError(
+                f"{recipe.name}: 'loss.applying' and 'loss.emphasised' need 'loss.standardised'."
+            )
+        return EstimateLoss(
+            loss, vector_weighing(model, loss).to(device) if loss.standardised else None
+        )
+    if loss.standardised or loss.applying or loss.emphasised:
         raise RecipeError(f"{recipe.name}: only the vectors of a DAN can be standardised.")
     if "kernel_size" in recipe.network.options:
         side = recipe.network.options["kernel_size"]

@@ -1,0 +1,28 @@
+"""What a run is measured on."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+
+from sr_cli.degradation.blur_only import BlurModel
+from tests.conftest import scene
+from training.corpus import Corpus
+from training.degradations import BlurDegrader
+from training.schema import Validation
+from training.validation import ValidationSet
+
+
+def test_a_margin_is_degraded_around_the_same_crop() -> None:
+    pixels = torch.from_numpy(scene(112, 112)).view(-1, 3)
+    corpus = Corpus(pixels, ((112, 112),), (0,), ("scene",), 0, 0)
+    model, options = BlurDegrader(BlurModel(2)), Validation(crop=64, degradations=2)
+    bare = ValidationSet(corpus, model, options, "vector")
+    within = ValidationSet(corpus, model, replace(options, margin=12), "vector")
+    assert torch.equal(bare.hr, within.hr) and torch.equal(bare.known, within.known)
+    assert bare.lr.shape == within.lr.shape == (2, 3, 32, 32)
+    # An 11x11 kernel at x2 reaches three low-resolution pixels; a transform may round otherwise.
+    apart = (bare.lr - within.lr).abs() * 255
+    assert float(apart[..., 3:-3, 3:-3].max()) < 1.5
+    assert float(apart.max()) > 3
