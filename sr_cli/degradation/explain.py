@@ -65,10 +65,12 @@ class Finding:
     """In units and limited to the layout's range; None if not known."""
     error: float | None
     """Mean absolute error on held-out pictures, in the same unit."""
+    conditions: tuple[tuple[str, bool], ...] = ()
+    """Flags of the stage that are not known, and what they must be for the number to apply."""
 
     @property
     def text(self) -> str:
-        """As people read it: ``quality 43 +- 8``."""
+        """As people read it: ``quality 43 +- 8``, ``sigma 9 +- 3 of 255 if Gaussian``."""
         if self.value is None:
             return f"{self.label} {NOT_KNOWN}"
         if self.parameter.is_flag:
@@ -78,7 +80,8 @@ class Finding:
         if self.parameter.unit == "1":
             digits = 2
         error = "" if self.error is None else f" \N{PLUS-MINUS SIGN} {self.error:.{digits}f}"
-        return f"{self.label} {self.value:.{digits}f}{error}{_UNITS[self.parameter.unit]}"
+        number = f"{self.label} {self.value:.{digits}f}{error}{_UNITS[self.parameter.unit]}"
+        return " ".join((number, *(_condition(flag, to) for flag, to in self.conditions)))
 
 
 @dataclass(frozen=True)
@@ -110,7 +113,7 @@ def explain(
     """A vector as steps of findings, in the order in which the picture went through them.
 
     A number that depends on a flag is shown if the flag is known and set; if the flag itself is not
-    known, neither is the number.
+    known, the number is shown with that condition: its skill is measured where it applies.
 
     Args:
         layout: What the numbers are.
@@ -141,7 +144,8 @@ def to_json(
     """The ``degradation`` object of the command line's JSON.
 
     ``vector`` holds the network's numbers, whatever they are worth; ``stages`` what is to be made
-    of them: ``value`` is null for a number that is not known.  Nothing is made of numbers without a
+    of them: ``value`` is null for a number that is not known, and ``if`` holds the flags, not known
+    themselves, that must be so for a number to mean anything.  Nothing is made of numbers without a
     layout.
     """
     if layout is None:
@@ -154,6 +158,7 @@ def to_json(
                 "error": finding.error,
                 "unit": finding.parameter.unit,
                 "known": finding.value is not None,
+                **({"if": dict(finding.conditions)} if finding.conditions else {}),
             }
     return {
         "layout": layout.name,
@@ -186,9 +191,18 @@ def _finding(
     values: Mapping[str, float],
     skill: Mapping[str, Mapping[str, float]],
 ) -> Finding:
-    conditions = [f"{parameter.stage}.{flag}" for flag, _ in parameter.applies]
-    if not all(is_known(key, skill) for key in (parameter.key, *conditions)):
+    if not is_known(parameter.key, skill):
         return Finding(parameter, label, None, None)
     low, high = sorted((parameter.low, parameter.high))
     value = min(max(values[parameter.key], low), high)
-    return Finding(parameter, label, value, skill[parameter.key]["error"])
+    unsure = tuple(
+        (flag, wanted)
+        for flag, wanted in parameter.applies
+        if not is_known(f"{parameter.stage}.{flag}", skill)
+    )
+    return Finding(parameter, label, value, skill[parameter.key]["error"], unsure)
+
+
+def _condition(flag: str, wanted: bool) -> str:
+    label = next(label for step in _STEPS.values() for key, label in step if key == flag)
+    return f"if {label}" if wanted else f"if not {label}"

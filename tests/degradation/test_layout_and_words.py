@@ -69,8 +69,23 @@ def test_a_number_without_skill_is_never_shown_as_a_figure() -> None:
     assert "not known" in shown
 
 
-def test_a_number_whose_flag_is_not_known_is_not_known_either() -> None:
-    skill = GOOD | {"stage2.is_jpeg": {"correlation": 0.1, "error": 0.4}}
+def test_a_number_whose_flag_is_not_known_is_shown_with_that_condition() -> None:
+    skill = GOOD | {"stage2.noise_is_gaussian": {"correlation": 0.1, "error": 0.4}}
+    vector = vector_with(stage2__gaussian_sigma=9, stage2__poisson_level=1.5)
+    noise = text(vector, skill).split("stage2 Noise")[1].split("\n")[0]
+    assert "of 255 if Gaussian, Poisson level 1.50" in noise and "if not Gaussian" in noise
+    answer = to_json(TWO_STAGE, vector, skill)
+    numbers = {s["stage"]: s["numbers"] for s in answer["stages"]}["stage2"]
+    assert numbers["noise_is_gaussian"]["value"] is None
+    assert numbers["gaussian_sigma"]["value"] == pytest.approx(9)
+    assert numbers["gaussian_sigma"]["if"] == {"noise_is_gaussian": True}
+    assert numbers["poisson_level"]["if"] == {"noise_is_gaussian": False}
+    assert "if" not in numbers["scale"]
+
+
+def test_a_number_without_skill_is_not_known_under_any_condition() -> None:
+    unknown = {"correlation": 0.1, "error": 0.4}
+    skill = GOOD | {"stage2.is_jpeg": unknown, "stage2.jpeg_quality": unknown}
     shown = text(vector_with(stage2__is_jpeg=1, stage2__jpeg_quality=43), skill)
     assert shown.splitlines()[7].endswith("JPEG: not known")
 
