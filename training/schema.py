@@ -183,6 +183,10 @@ class Validation:
     strips: int = 4
     """Crops of which a strip (low, bicubic, ours, truth) is drawn each time."""
 
+    def side(self, scale: int) -> int:
+        """Side of what is cut from held-out photographs, margin included, pixels."""
+        return self.crop + 2 * self.margin * scale
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -220,11 +224,6 @@ class Recipe:
     def crop(self, phase: Phase) -> int:
         """Side of what a phase cuts from photographs, pixels."""
         return (phase.lr_crop + 2 * phase.margin) * self.network.scale
-
-    @property
-    def validated_crop(self) -> int:
-        """Side of what validation cuts from held-out photographs, pixels."""
-        return self.validation.crop + 2 * self.validation.margin * self.network.scale
 
     @property
     def options(self) -> dict[str, Any]:

@@ -51,7 +51,8 @@ def run_session(
     if checkpoint.latest(out / "stable") is not None and not resume:
         raise TrainingError(f"{out} holds a run already. Add --resume to go on, or choose --out.")
     corpus = read_corpus(data, crop, recipe.data.memory)
-    held_out = read_corpus([val], recipe.validated_crop) if val else None
+    side = recipe.validation.side(recipe.network.scale)
+    held_out = read_corpus([val], side) if val else None
     trainer = Trainer(recipe, corpus, held_out, out, device, options)
     if not trainer.processes.main:
         tell, bar = _silent, _silent

@@ -6,7 +6,7 @@ import difflib
 import inspect
 import types
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from typing import Any, Literal, TypeVar
 
@@ -70,9 +70,20 @@ def _refuse_unknown(
 ) -> None:
     for key in table:
         if key not in known:
-            near = difflib.get_close_matches(key, known, 1, 0.4)
-            hint = f" Did you mean '{where}{near[0]}'?" if near else ""
+            hint = did_you_mean(key, known, where)
             raise RecipeError(f"{source}: unknown key '{where}{key}'.{hint}")
+
+
+def did_you_mean(name: str, known: Iterable[str], where: str = "") -> str:
+    """A question to end a message with, and the space before it; empty if nothing is near.
+
+    Args:
+        name: What was asked for.
+        known: What there is.
+        where: What stands before the names in messages, with its dot.
+    """
+    near = difflib.get_close_matches(name, list(known), 1, 0.4)
+    return f" Did you mean '{where}{near[0]}'?" if near else ""
 
 
 def _typed(kind: Any, value: Any, source: str, where: str) -> Any:

@@ -55,8 +55,7 @@ class ValidationSet:
         hr: list[Tensor] = []
         lr: list[Tensor] = []
         known: list[Tensor] = []
-        margin = options.margin * model.scale
-        crop = options.crop // model.scale * model.scale + 2 * margin
+        crop = options.side(model.scale) // model.scale * model.scale
         for number, picture in enumerate(corpus.pictures):
             top, left = (picture.shape[0] - crop) // 2, (picture.shape[1] - crop) // 2
             centre = torch.from_numpy(picture[top : top + crop, left : left + crop].copy())
@@ -64,14 +63,15 @@ class ValidationSet:
             for repeat in range(options.degradations):
                 generator = torch.Generator().manual_seed(SEED + 1000 * number + repeat)
                 drawn = model.sample(1, generator)
-                low = model.apply(truth_picture.float() / 255, drawn, generator)
-                lr.append(_inside(low, options.margin))
-                hr.append(_inside(truth_picture, margin))
+                lr.append(model.apply(truth_picture.float() / 255, drawn, generator))
+                hr.append(truth_picture)
                 if truth == "vector":
                     known.append(model.vector(drawn))
                 elif truth == "kernel":
                     known.append(model.kernels(drawn))
-        self.hr, self.lr = torch.cat(hr), torch.cat(lr)
+        margin = options.margin
+        self.hr = F.pad(torch.cat(hr), [-margin * model.scale] * 4)
+        self.lr = F.pad(torch.cat(lr), [-margin] * 4)
         self.known = torch.cat(known) if known else None
         up = torch.cat([imresize(x, model.scale) for x in self.lr.split(BATCH)])
         self.bicubic = float(self._psnr(up).mean())
@@ -145,12 +145,6 @@ class ValidationSet:
         sheet = torch.cat(rows, 1).clamp(0, 1).mul(255).round().byte()
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(sheet.permute(1, 2, 0).numpy()).save(path)
-
-
-def _inside(picture: Tensor, margin: int) -> Tensor:
-    """Without its outermost pixels."""
-    height, width = picture.shape[-2:]
-    return picture[..., margin : height - margin, margin : width - margin].contiguous()
 
 
 def _vector_scores(layout: Layout, estimate: Tensor, known: Tensor) -> dict[str, float]:

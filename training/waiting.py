@@ -23,12 +23,12 @@ class Waiting:
         self.device = device
         self._seconds = 0.0
         self._began = 0.0
-        self._spans: list[tuple[torch.cuda.Event, torch.cuda.Event]] = []
+        self._marks: list[torch.cuda.Event] = []
+        """Of a GPU's waiting, in turn its beginning and its end."""
 
     def __enter__(self) -> None:
         if self.device.type == "cuda":
-            event = self._mark()
-            self._spans.append((event, event))
+            self._mark()
         else:
             self._began = time.monotonic()
 
@@ -39,21 +39,21 @@ class Waiting:
         trace: TracebackType | None,
     ) -> None:
         if self.device.type == "cuda":
-            self._spans[-1] = (self._spans[-1][0], self._mark())
+            self._mark()
         else:
             self._seconds += time.monotonic() - self._began
 
-    def _mark(self) -> torch.cuda.Event:
-        """A point in the stream of what learns."""
-        event = torch.cuda.Event(enable_timing=True)
-        event.record(torch.cuda.current_stream(self.device))
-        return event
+    def _mark(self) -> None:
+        """Mark a point in the stream of what learns."""
+        self._marks.append(torch.cuda.Event(enable_timing=True))
+        self._marks[-1].record(torch.cuda.current_stream(self.device))
 
     def take(self) -> float:
         """Seconds since this was called last; the work queued so far is waited for on a GPU."""
-        spans, self._spans = self._spans, []
-        if spans:
-            spans[-1][1].synchronize()
+        marks, self._marks = self._marks, []
+        if marks:
+            marks[-1].synchronize()
+        spans = zip(marks[::2], marks[1::2], strict=True)
         milliseconds = sum(begin.elapsed_time(end) for begin, end in spans)
         seconds, self._seconds = self._seconds + milliseconds / 1000, 0.0
         return seconds

@@ -182,7 +182,18 @@ def _shown(
     """Left out only if a flag that is known says that the number does not apply."""
     if applicable[parameter.index]:
         return True
-    return not all(is_known(f"{parameter.stage}.{flag}", skill) for flag, _ in parameter.applies)
+    return bool(_unsure(parameter, skill))
+
+
+def _unsure(
+    parameter: Parameter, skill: Mapping[str, Mapping[str, float]]
+) -> tuple[tuple[str, bool], ...]:
+    """Of the flags that a number depends on, those that are not known, and what they must be."""
+    return tuple(
+        (flag, wanted)
+        for flag, wanted in parameter.applies
+        if not is_known(f"{parameter.stage}.{flag}", skill)
+    )
 
 
 def _finding(
@@ -195,12 +206,8 @@ def _finding(
         return Finding(parameter, label, None, None)
     low, high = sorted((parameter.low, parameter.high))
     value = min(max(values[parameter.key], low), high)
-    unsure = tuple(
-        (flag, wanted)
-        for flag, wanted in parameter.applies
-        if not is_known(f"{parameter.stage}.{flag}", skill)
-    )
-    return Finding(parameter, label, value, skill[parameter.key]["error"], unsure)
+    error = skill[parameter.key]["error"]
+    return Finding(parameter, label, value, error, _unsure(parameter, skill))
 
 
 def _condition(flag: str, wanted: bool) -> str:

@@ -10,7 +10,8 @@ import torch
 from safetensors.torch import save_file
 
 from sr_cli.metrics.perceptual import FEATURES_FILE, HEADS_FILE
-from training.corpus import read_corpus
+from tests.conftest import scene
+from training.corpus import Corpus, read_corpus
 from training.degradations import Degrader, degrader
 from training.initial import build_network
 from training.learner import Learner
@@ -30,6 +31,12 @@ def learner_of(recipe: Recipe, device: torch.device, **options: bool) -> tuple[L
     network = build_network(recipe, model)
     objectives = Objectives(recipe, network, model, device)
     return Learner(network, recipe, objectives, processes, half=False, **options), model
+
+
+def one_picture(side: int = 96) -> Corpus:
+    """A corpus of one square picture."""
+    pixels = torch.from_numpy(scene(side, side)).view(-1, 3)
+    return Corpus(pixels, ((side, side),), (0,), ("scene",), 0, 0)
 
 
 SMALL = """

@@ -17,23 +17,20 @@ from sr_cli.metrics.perceptual import PerceptualDistance
 from sr_cli.networks.dan import DAN
 from sr_cli.networks.unet_discriminator import UNetDiscriminator
 from tests.conftest import scene
-from training.corpus import Corpus
+from tests.training.conftest import CPU, learner_of, one_picture
 from training.crops import Cropper
 from training.degradations import BlurDegrader, degrader
 from training.feeder import Feeder
 from training.initial import build_network
-from training.learner import Learner
 from training.losses import Objectives
 from training.losses.adversary import Adversary
 from training.losses.estimate import EstimateLoss, Weighing
 from training.losses.features import VGG19, FeaturesError, load_features
 from training.losses.objective import root_mean_square
 from training.losses.shape import ShapeLoss
-from training.processes import Processes
 from training.recipe import RecipeError, load_recipe
 from training.schema import Loss
 
-CPU = torch.device("cpu")
 NARROW = {
     "DAN": ["network.features=16", "network.blocks=2", "phase.0.iterations=2"],
     "EDSR": ["network.features=16", "network.blocks=2"],
@@ -44,25 +41,15 @@ NARROW = {
 }
 
 
-def one_picture() -> Corpus:
-    pixels = torch.from_numpy(scene(96, 96)).view(-1, 3)
-    return Corpus(pixels, ((96, 96),), (0,), ("scene",), 0, 0)
-
-
 def overfit(name: str, changes: list[str], steps: int) -> list[dict[str, Tensor]]:
     """The terms at every step of learning one batch by heart."""
     family = load_recipe(name).network.family
     recipe = load_recipe(
         name, [*NARROW[family], "data.pool=0", "phase.0.batch=2", "phase.0.lr_crop=24", *changes]
     )
-    processes = Processes(CPU)
-    model = degrader(recipe)
-    network = build_network(recipe, model)
-    learner = Learner(
-        network, recipe, Objectives(recipe, network, model, CPU), processes, half=False
-    )
+    learner, model = learner_of(recipe, CPU)
     learner.begin(recipe.phase[0])
-    feeder = Feeder(one_picture(), model, recipe.data, 0, processes)
+    feeder = Feeder(one_picture(), model, recipe.data, 0, learner.processes)
     feeder.begin(recipe.phase[0], learner.objective.truth)
     pairs = feeder.next()
     return [learner.step(pairs, 2e-3) for _ in range(steps)]

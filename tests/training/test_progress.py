@@ -54,6 +54,39 @@ def test_a_processor_waits_for_as_long_as_the_fetching_takes(
     assert found.take() == 0
 
 
+class Mark:
+    """An event of a GPU whose clock is `now`, in seconds."""
+
+    now = 0.0
+    done = 0.0
+    """What it has been waited for."""
+
+    def __init__(self, enable_timing: bool) -> None:
+        assert enable_timing
+
+    def record(self, stream: None) -> None:
+        self.at = Mark.now
+
+    def synchronize(self) -> None:
+        Mark.done = self.at
+
+    def elapsed_time(self, end: Mark) -> float:
+        assert end.at <= Mark.done
+        return 1000 * (end.at - self.at)
+
+
+def test_what_a_gpu_waits_is_added_up_from_its_own_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "Event", Mark)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: None)
+    found = Waiting(torch.device("cuda"))
+    for seconds in (2.0, 0.0, 0.5):
+        with found:
+            Mark.now += seconds
+        Mark.now += 10.0  # of work
+    assert found.take() == pytest.approx(2.5)
+    assert found.take() == 0
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_a_gpu_waits_only_while_it_has_nothing_else_to_do() -> None:
     found = Waiting(torch.device("cuda"))

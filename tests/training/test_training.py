@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -16,8 +17,10 @@ from sr_cli.networks.dan import DAN
 from sr_cli.networks.edsr import EDSR
 from sr_cli.zoo import weights
 from sr_cli.zoo.loading import load
+from tests.training.conftest import CPU, learner_of, one_picture
 from training import checkpoint
 from training.averaging import Average
+from training.feeder import Feeder
 from training.initial import build_network
 from training.packing import write_weights
 from training.pool import Pairs
@@ -247,6 +250,19 @@ def test_only_the_estimator_moves_while_it_trains_alone(
     moved = {k for k, v in run.network.state_dict().items() if not torch.equal(v, before[k])}
     assert any(k.startswith("estimator") for k in moved)
     assert not any(k.startswith(("restorer", "image_tail")) for k in moved)
+
+
+def test_a_phase_begins_without_the_gradients_of_the_one_before() -> None:
+    changes = ["network.features=8", "network.blocks=1", "phase.0.batch=2", "phase.0.lr_crop=24"]
+    recipe = load_recipe("dan-real-x4", [*changes, "phase.0.iterations=1"])
+    learner, model = learner_of(recipe, CPU)
+    learner.begin(recipe.phase[0])
+    feeder = Feeder(one_picture(), model, recipe.data, 0, learner.processes)
+    feeder.begin(recipe.phase[0], learner.objective.truth)
+    learner.step(feeder.next(), 1e-3)
+    assert any(p.grad is not None for p in learner.network.restorer.parameters())
+    learner.begin(replace(recipe.phase[0], trains="estimator"))
+    assert all(p.grad is None for p in learner.network.parameters())
 
 
 def test_the_average_follows_and_forgets_its_start() -> None:

@@ -7,16 +7,14 @@ from dataclasses import replace
 import torch
 
 from sr_cli.degradation.blur_only import BlurModel
-from tests.conftest import scene
-from training.corpus import Corpus
+from tests.training.conftest import one_picture
 from training.degradations import BlurDegrader
 from training.schema import Validation
 from training.validation import ValidationSet
 
 
 def test_a_margin_is_degraded_around_the_same_crop() -> None:
-    pixels = torch.from_numpy(scene(112, 112)).view(-1, 3)
-    corpus = Corpus(pixels, ((112, 112),), (0,), ("scene",), 0, 0)
+    corpus = one_picture(112)
     model, options = BlurDegrader(BlurModel(2)), Validation(crop=64, degradations=2)
     bare = ValidationSet(corpus, model, options, "vector")
     within = ValidationSet(corpus, model, replace(options, margin=12), "vector")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -11,7 +9,7 @@ from torch import Tensor
 from sr_cli.degradation.layout import Layout
 from training.degradations import Degrader
 from training.schema import Loss
-from training.typed import RecipeError
+from training.typed import RecipeError, did_you_mean
 
 
 class Weighing:
@@ -33,9 +31,9 @@ class Weighing:
 
     def __init__(self, options: Loss, layout: Layout, vectors: Tensor) -> None:
         size = len(layout)
+        index = {p.key: p.index for p in layout.parameters}
         self.needed, self.refused = torch.zeros(2, size, size)
         if options.applying:
-            index = {p.key: p.index for p in layout.parameters}
             for p in layout.parameters:
                 for flag, wanted in p.applies:
                     table = self.needed if wanted else self.refused
@@ -45,7 +43,14 @@ class Weighing:
         mean = (counts * vectors).sum(0) / total
         deviation = ((counts * (vectors - mean) ** 2).sum(0) / total).sqrt()
         self.deviation = torch.where(deviation > 1e-6, deviation, 1.0)
-        self.factor = _emphasis(options, layout) * len(vectors) / total
+        self.factor = len(vectors) / total
+        for key in options.emphasised:
+            if key not in index:
+                raise RecipeError(
+                    f"'loss.emphasised': a {layout.name} vector has no number '{key}'."
+                    + did_you_mean(key, index)
+                )
+        self.factor[[index[key] for key in options.emphasised]] *= options.emphasis
 
     def to(self, device: torch.device) -> Weighing:
         """The same object, its tensors on a device."""
@@ -72,21 +77,6 @@ def vector_weighing(model: Degrader, options: Loss, draws: int = 2048) -> Weighi
     generator = torch.Generator().manual_seed(0)
     vectors = torch.cat([model.vector(model.sample(1, generator)) for _ in range(draws)])
     return Weighing(options, model.layout, vectors)
-
-
-def _emphasis(options: Loss, layout: Layout) -> Tensor:
-    """``(D,)`` factors, 1 for all that is not emphasised."""
-    index = {p.key: p.index for p in layout.parameters}
-    factor = torch.ones(len(layout))
-    for key in options.emphasised:
-        if key not in index:
-            near = difflib.get_close_matches(key, index, 1, 0.4)
-            hint = f" Did you mean '{near[0]}'?" if near else ""
-            raise RecipeError(
-                f"'loss.emphasised': a {layout.name} vector has no number '{key}'.{hint}"
-            )
-        factor[index[key]] = options.emphasis
-    return factor
 
 
 class EstimateLoss:
