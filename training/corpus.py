@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import mmap
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -20,6 +21,9 @@ from sr_cli.images.discovery import find_pictures
 Picture = NDArray[np.uint8]
 
 _UNREADABLE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
+
+AT_ONCE = 32
+"""Pictures that are decoded side by side."""
 
 
 class CorpusError(Exception):
@@ -41,6 +45,8 @@ class Corpus:
     too_small: int
     mapped: bool = False
     """Whether the pixels are in a file rather than in memory."""
+    sizes: tuple[float, ...] = ()
+    """Side of each picture over that of its file; empty if all are as they were."""
 
     @property
     def pictures(self) -> tuple[Picture, ...]:
@@ -50,6 +56,11 @@ class Corpus:
             pixels[start : start + height * width].reshape(height, width, 3)
             for start, (height, width) in zip(self.offsets, self.shapes, strict=True)
         )
+
+    @property
+    def files(self) -> int:
+        """Pictures, each counted once however many sizes of it there are."""
+        return self.sizes.count(1.0) if self.sizes else len(self.names)
 
     @property
     def megapixels(self) -> float:
@@ -68,12 +79,19 @@ class Corpus:
         return self.pixels.numel()
 
 
-def read_corpus(folders: Iterable[Path], smallest: int, memory: float = math.inf) -> Corpus:
+def read_corpus(
+    folders: Iterable[Path],
+    smallest: int,
+    memory: float = math.inf,
+    shrunk: Sequence[float] = (),
+) -> Corpus:
     """Decode every picture below some folders.
 
     Args:
         folders: Searched recursively.
         smallest: Pictures with a side shorter than this are left out and counted.
+        shrunk: Each picture is there at these fractions of its sides, too, where that is not
+            shorter than ``smallest``.
         memory: Gigabytes to keep in memory; a larger corpus goes to a temporary file that is mapped
             and vanishes with the process.
 
@@ -94,25 +112,25 @@ def read_corpus(folders: Iterable[Path], smallest: int, memory: float = math.inf
             too_small += 1
         else:
             found.append((path, (height, width)))
-    size = 3 * sum(height * width for _, (height, width) in found)
+    copies = {path: _copies(shape, shrunk, smallest) for path, shape in found}
+    size = 3 * sum(height * width for all_ in copies.values() for _, (height, width) in all_)
     mapped = size > memory * 1e9
     pixels = _mapped_file(size) if mapped else np.empty(size, np.uint8)
     names: list[str] = []
     shapes: list[tuple[int, int]] = []
+    sizes: list[float] = []
     offsets: list[int] = []
     end = 0
-    for path, shape in found:
-        try:
-            with Image.open(path) as image:
-                picture = np.asarray(image.convert("RGB"))
-        except _UNREADABLE:
+    for path, pictures in _decoded(copies):
+        if not pictures:
             unreadable += 1
-            continue
-        pixels[3 * end : 3 * end + picture.size] = picture.reshape(-1)
-        names.append(path.name)
-        shapes.append(shape)
-        offsets.append(end)
-        end += picture.size // 3
+        for (fraction, shape), picture in zip(copies[path], pictures, strict=False):
+            pixels[3 * end : 3 * end + picture.size] = picture.reshape(-1)
+            names.append(path.name)
+            shapes.append(shape)
+            sizes.append(fraction)
+            offsets.append(end)
+            end += picture.size // 3
     if not names:
         where = ", ".join(str(f) for f in folders)
         raise CorpusError(
@@ -120,7 +138,53 @@ def read_corpus(folders: Iterable[Path], smallest: int, memory: float = math.inf
             f"{smallest} pixels). Training needs photographs, larger than a crop."
         )
     flat = torch.from_numpy(pixels[: 3 * end]).view(-1, 3)
-    return Corpus(flat, tuple(shapes), tuple(offsets), tuple(names), unreadable, too_small, mapped)
+    return Corpus(
+        flat,
+        tuple(shapes),
+        tuple(offsets),
+        tuple(names),
+        unreadable,
+        too_small,
+        mapped,
+        tuple(sizes),
+    )
+
+
+def _copies(
+    shape: tuple[int, int], shrunk: Sequence[float], smallest: int
+) -> list[tuple[float, tuple[int, int]]]:
+    """The sizes of a picture that are large enough, its own first."""
+    height, width = shape
+    copies = [(1.0, shape)]
+    for fraction in shrunk:
+        small = round(height * fraction), round(width * fraction)
+        if min(small) >= smallest:
+            copies.append((fraction, small))
+    return copies
+
+
+def _decoded(
+    copies: Mapping[Path, Sequence[tuple[float, tuple[int, int]]]],
+) -> Iterator[tuple[Path, list[Picture]]]:
+    """Every file with its picture at all sizes, none if it cannot be read; in threads."""
+    paths = list(copies)
+    with ThreadPoolExecutor() as threads:
+        for i in range(0, len(paths), AT_ONCE):  # or fast threads would fill the memory
+            some = paths[i : i + AT_ONCE]
+            yield from zip(some, threads.map(lambda p: _read(p, copies[p]), some), strict=True)
+
+
+def _read(path: Path, copies: Sequence[tuple[float, tuple[int, int]]]) -> list[Picture]:
+    try:
+        with Image.open(path) as image:
+            whole = image.convert("RGB")
+    except _UNREADABLE:
+        return []
+    sizes = [(width, height) for _, (height, width) in copies]
+    return [
+        np.asarray(whole if size == whole.size else whole.resize(size, Image.Resampling.LANCZOS))
+        for size in sizes
+    ]
 
 
 def _paths(folders: Iterable[Path]) -> Iterator[Path]:

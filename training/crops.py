@@ -30,7 +30,10 @@ class Windows:
 
 
 class Cropper:
-    """Draws random crops, flipped and turned, every pixel of the corpus as likely as any other."""
+    """Draws random crops, flipped and turned, a file as likely as it has pixels.
+
+    Where pictures are there at several sizes, all sizes are as likely as each other.
+    """
 
     def __init__(self, corpus: Corpus, generator: torch.Generator) -> None:
         self.pixels = corpus.pixels
@@ -38,6 +41,8 @@ class Cropper:
         self.shapes = torch.tensor(corpus.shapes)
         self.offsets = torch.tensor(corpus.offsets)
         self.weights = self.shapes.double().prod(1)
+        if corpus.sizes:
+            self.weights = self.weights / torch.tensor(corpus.sizes).double().square()
 
     def draw(self, batch: int, size: int) -> Windows:
         """Where ``batch`` crops of ``size`` squared lie."""

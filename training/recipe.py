@@ -178,6 +178,11 @@ def _check(recipe: Recipe, source: str) -> None:
     for key in ("sigma", "noise"):
         if len(getattr(recipe.data, key)) != 2:
             raise RecipeError(f"{source}: 'data.{key}' must be a list of two numbers, from and to.")
+    if not all(0 < fraction < 1 for fraction in recipe.data.shrunk):
+        raise RecipeError(
+            f"{source}: 'data.shrunk' must be fractions between 0 and 1, not "
+            f"{list(recipe.data.shrunk)}."
+        )
     if recipe.data.kernel % 2 == 0:
         raise RecipeError(f"{source}: 'data.kernel' must be odd, not {recipe.data.kernel}.")
     if recipe.data.degradation == "blur" and recipe.network.scale not in (2, 4):

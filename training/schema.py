@@ -62,6 +62,9 @@ class Data:
     """Range of the same kernels' widths, pixels."""
     noise: tuple[float, ...] = (0.0, 0.0)
     """Range of the noise's deviation on the 0..255 scale, of ``blur-noise``."""
+    shrunk: tuple[float, ...] = ()
+    """Fractions of their sides at which photographs are learned from, too, by Lanczos, as often as
+    at their own size.  Photographs of different sizes differ in how much goes on in a crop."""
     pool: int = 256
     """Pairs kept to mix batches from (RealDAN's queue); over all processes together."""
     reuse: int = 1

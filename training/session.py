@@ -50,7 +50,7 @@ def run_session(
     crop = max(recipe.crop(phase) for phase in recipe.phase)
     if checkpoint.latest(out / "stable") is not None and not resume:
         raise TrainingError(f"{out} holds a run already. Add --resume to go on, or choose --out.")
-    corpus = read_corpus(data, crop, recipe.data.memory)
+    corpus = read_corpus(data, crop, recipe.data.memory, recipe.data.shrunk)
     side = recipe.validation.side(recipe.network.scale)
     held_out = read_corpus([val], side) if val else None
     trainer = Trainer(recipe, corpus, held_out, out, device, options)
@@ -124,8 +124,10 @@ def _described(what: str, corpus: Corpus) -> str:
     ]
     extra = f" ({', '.join(left_out)} left out)" if left_out else ""
     where = ", mapped from disk" if corpus.mapped else ""
-    count = len(corpus.names)
-    return f"{what}: {count} pictures, {corpus.megapixels:.1f} megapixels{where}{extra}"
+    sizes = f" at {len(set(corpus.sizes))} sizes" if len(set(corpus.sizes)) > 1 else ""
+    return (
+        f"{what}: {corpus.files} pictures{sizes}, {corpus.megapixels:.1f} megapixels{where}{extra}"
+    )
 
 
 def _line(progress: Progress) -> str:

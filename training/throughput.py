@@ -231,7 +231,10 @@ def main() -> None:
     recipe = load_recipe(options.recipe, options.changes)
     phase = options.phase % len(recipe.phase)
     crop = recipe.crop(recipe.phase[phase])
-    corpus = read_corpus(options.data, crop) if options.data else made_pictures(2 * crop)
+    if options.data:
+        corpus = read_corpus(options.data, crop, recipe.data.memory, recipe.data.shrunk)
+    else:
+        corpus = made_pictures(2 * crop)
     bench = Bench(
         recipe,
         phase,

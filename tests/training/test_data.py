@@ -64,6 +64,31 @@ def test_a_corpus_larger_than_memory_is_mapped_and_the_same(photographs: Path) -
     assert torch.equal(*crops)
 
 
+def test_pictures_are_there_shrunk_too_where_a_crop_still_fits(tmp_path: Path) -> None:
+    whole = scene(128, 160)
+    Image.fromarray(whole).save(tmp_path / "large.png")
+    Image.fromarray(scene(70, 90)).save(tmp_path / "small.png")
+    (tmp_path / "broken.png").write_bytes(b"nothing")
+    corpus = read_corpus([tmp_path], 60, shrunk=(0.75, 0.5))
+    assert corpus.names == ("large.png", "large.png", "large.png", "small.png")
+    assert corpus.shapes == ((128, 160), (96, 120), (64, 80), (70, 90))
+    assert corpus.sizes == (1.0, 0.75, 0.5, 1.0) and corpus.files == 2
+    assert (corpus.unreadable, corpus.too_small) == (1, 0)
+    half = np.asarray(Image.fromarray(whole).resize((80, 64), Image.Resampling.LANCZOS))
+    assert np.array_equal(corpus.pictures[0], whole) and np.array_equal(corpus.pictures[2], half)
+
+
+def test_a_picture_is_drawn_as_often_shrunk_as_whole() -> None:
+    values = torch.cat([torch.full((20 * 20, 3), 10), torch.full((10 * 10, 3), 200)])
+    shapes, offsets = ((20, 20), (10, 10)), (0, 400)
+    corpus = Corpus(
+        values.byte(), shapes, offsets, ("a.png", "a.png"), 0, 0, False, sizes=(1.0, 0.5)
+    )
+    cropper = Cropper(corpus, torch.Generator().manual_seed(0))
+    crops = cropper.cut(cropper.draw(2000, 8), 8)
+    assert (crops == 200).float().mean() == pytest.approx(0.5, abs=0.05)
+
+
 def test_no_room_for_the_mapped_file_is_explained(
     photographs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

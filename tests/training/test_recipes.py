@@ -62,6 +62,7 @@ def test_published_recipes_build_the_published_networks(name: str, parameters: f
         ("data.preset='real'", "'data.preset' must be 'published' or 'physical'"),
         ("data.sigma=[1.0]", "'data.sigma' must be a list of two numbers"),
         ("data.kernel=20", "must be odd"),
+        ("data.shrunk=[1.5]", "between 0 and 1"),
         ("phase.0.steps=true", "must be a whole number"),
         ("phase.0.batch=0", "'phase.0.batch' must be positive"),
         ("phase.0.accumulate=3", "must be a multiple of its 'accumulate'"),
