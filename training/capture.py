@@ -22,8 +22,8 @@ REHEARSALS = 3
 """Passes before the recording, in which cuDNN looks for its algorithms."""
 
 
-class Captured:
-    """The passes of one phase, recorded on a first batch; later batches must have its shape.
+class Recorded:
+    """Passes over what always lies in one place, to be gone through again and again.
 
     The parameters must stay where they are in memory: they may be changed in place only.  Their
     gradients, too, are written to one place at every replay.
@@ -31,27 +31,49 @@ class Captured:
     Args:
         passes: What to record.  Nothing in it may make the device wait.
         forget: Leaves no gradients, so that passes make new ones instead of adding to them.
+        device: A GPU.
+    """
+
+    def __init__(
+        self,
+        passes: Callable[[], dict[str, Tensor]],
+        forget: Callable[[], None],
+        device: torch.device,
+    ) -> None:
+        current = torch.cuda.current_stream(device)
+        aside = torch.cuda.Stream(device)
+        aside.wait_stream(current)
+        with torch.cuda.stream(aside):
+            for _ in range(REHEARSALS):
+                forget()
+                passes()
+        current.wait_stream(aside)
+        forget()
+        self.graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(self.graph):
+            self.terms = passes()
+
+    def __call__(self) -> dict[str, Tensor]:
+        """Run the passes on what lies there now."""
+        self.graph.replay()
+        return {key: term.clone() for key, term in self.terms.items()}
+
+
+class Captured:
+    """The passes of one phase, recorded on a first batch; later batches must have its shape.
+
+    Args:
+        passes: What to record, see `Recorded`.
+        forget: See there.
         pairs: A batch on a GPU.
     """
 
     def __init__(self, passes: Passes, forget: Callable[[], None], pairs: Pairs) -> None:
         self.pairs = mapped(pairs, Tensor.clone)
-        current = torch.cuda.current_stream(pairs.lr.device)
-        aside = torch.cuda.Stream(pairs.lr.device)
-        aside.wait_stream(current)
-        with torch.cuda.stream(aside):
-            for _ in range(REHEARSALS):
-                forget()
-                passes(self.pairs)
-        current.wait_stream(aside)
-        forget()
-        self.graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self.graph):
-            self.terms = passes(self.pairs)
+        self.recorded = Recorded(lambda: passes(self.pairs), forget, pairs.lr.device)
 
     def __call__(self, pairs: Pairs) -> dict[str, Tensor]:
         """Run the passes on another batch."""
         for item in fields(pairs):
             getattr(self.pairs, item.name).copy_(getattr(pairs, item.name))
-        self.graph.replay()
-        return {key: term.clone() for key, term in self.terms.items()}
+        return self.recorded()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +12,7 @@ from sr_cli.networks.dan import DAN
 from sr_cli.networks.stages import SuperResolver
 from sr_cli.networks.unet_discriminator import UNetDiscriminator
 from training.averaging import Average
-from training.capture import Captured
+from training.capture import Captured, Recorded
 from training.compiling import compile_parts
 from training.initial import TrainingError, channels_last
 from training.losses import Objectives
@@ -22,6 +23,8 @@ from training.pool import Pairs
 from training.processes import Processes
 from training.schema import Phase, Recipe
 from training.unroll import unroll
+
+R = TypeVar("R", Captured, Recorded)
 
 
 class Learner:
@@ -68,6 +71,10 @@ class Learner:
         self.forward: Forward
         self.graph: Captured | None = None
         """Of the phase, once its first batch has come."""
+        self.judging: Recorded | None = None
+        """The adversary's, likewise."""
+        self.made: list[tuple[Tensor, Tensor]] = []
+        """What the passes made and the truth, for the adversary; one per part of a batch."""
 
     def _adversary(self) -> Adversary:
         options = self.recipe.optimiser
@@ -80,7 +87,7 @@ class Learner:
     def begin(self, phase: Phase) -> None:
         """Turn to a phase: its iterations, what is trained, a fresh optimiser."""
         self.phase = phase
-        self.graph = None
+        self._forget_graphs()
         self.gradient_norm.zero_()  # another loss has another scale
         self.average.begin()
         for network in (self.network, self.average.network):
@@ -115,54 +122,58 @@ class Learner:
         Raises:
             TrainingError: The step cannot be recorded as a graph.
         """
-        pictures: list[tuple[Tensor, Tensor]] = []
-        if self._may_capture:
+        if self.captured and self.objective.capturable:
             if self.graph is None:
-                self.graph = self._captured(pairs)
+                forget = self.optimiser.zero_grad
+                self.graph = _recorded(lambda: Captured(self._passes, forget, pairs))
             found = self.graph(pairs)
         else:
             self.optimiser.zero_grad()
-            found = self._passes(pairs, pictures)
+            found = self._passes(pairs)
         self.processes.average_gradients(self.network.parameters())
         if self.recipe.optimiser.clip:
             self._limit_gradient()
         self.optimiser.step(rate)
         self.average.update(self.network)
         terms = {"loss": torch.stack(list(found.values())).sum(), **found}
-        if self.adversary is not None and pictures:
-            with self.autocast():
-                terms |= self.adversary.learn(
-                    pictures, rate, self.processes.average_gradients, self.phase.accumulate
-                )
+        if self.adversary is not None and self.made:
+            terms |= self._judge(self.adversary, rate)
         return terms
 
-    @property
-    def _may_capture(self) -> bool:
-        return self.captured and self.objective.capturable and self.adversary is None
+    def _judge(self, adversary: Adversary, rate: float) -> dict[str, Tensor]:
+        """The adversary's own step, on what the network has just made."""
 
-    def _captured(self, pairs: Pairs) -> Captured:
-        try:
-            return Captured(lambda batch: self._passes(batch, []), self.optimiser.zero_grad, pairs)
-        except torch.OutOfMemoryError:
-            raise
-        except RuntimeError as error:
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise TrainingError(
-                f"A step could not be recorded as a CUDA graph ({reason}). Add --no-capture."
-            ) from None
+        def passes() -> dict[str, Tensor]:
+            with self.autocast():
+                return adversary.passes(self.made)
 
-    def _passes(self, pairs: Pairs, pictures: list[tuple[Tensor, Tensor]]) -> dict[str, Tensor]:
+        if self.graph is not None:  # what it made lies in one place
+            if self.judging is None:
+                self.judging = _recorded(lambda: Recorded(passes, adversary.forget, self.device))
+            found = self.judging()
+        else:
+            adversary.forget()
+            found = passes()
+            self.made = []
+        adversary.step(rate, self.processes.average_gradients)
+        return found
+
+    def _forget_graphs(self) -> None:
+        self.graph = self.judging = None
+        self.made = []
+
+    def _passes(self, pairs: Pairs) -> dict[str, Tensor]:
         """Forward and back through every part of a batch, gradients added up.
 
         Args:
             pairs: The batch.
-            pictures: Takes what was made of every part and the truth, for an adversary.
 
         Returns:
             The terms, detached.
         """
         parts = self.phase.accumulate
         size = len(pairs) // parts
+        self.made = []
         found: list[dict[str, Tensor]] = []
         for i in range(parts):
             some = pairs[i * size : (i + 1) * size]
@@ -172,7 +183,7 @@ class Learner:
             torch.stack(list(terms.values())).sum().backward()
             found.append({key: term.detach() for key, term in terms.items()})
             if self.adversary is not None and result.sr is not None:
-                pictures.append((result.sr.detach(), hr))
+                self.made.append((result.sr.detach(), hr))
         return {key: torch.stack([f[key] for f in found]).sum() for key in found[0]}
 
     def _pass(self, pairs: Pairs, hr: Tensor) -> Result:
@@ -207,7 +218,7 @@ class Learner:
 
     def load(self, state: dict[str, Any]) -> None:
         """Go on from a `state`; the phase must have begun."""
-        self.graph = None
+        self._forget_graphs()
         if state["iterations"]:
             for network in (self.network, self.average.network):
                 network.iterations = state["iterations"]
@@ -218,6 +229,19 @@ class Learner:
         self.gradient_norm = state["gradient_norm"].to(self.device)
         if self.adversary is not None and state["adversary"]:
             self.adversary.load(state["adversary"])
+
+
+def _recorded(record: Callable[[], R]) -> R:
+    """What recording makes of passes, or why they cannot be recorded."""
+    try:
+        return record()
+    except torch.OutOfMemoryError:
+        raise
+    except RuntimeError as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise TrainingError(
+            f"A step could not be recorded as a CUDA graph ({reason}). Add --no-capture."
+        ) from None
 
 
 def _set_iterations(network: SuperResolver, iterations: int | None) -> None:

@@ -188,10 +188,11 @@ def test_the_adversary_learns_to_tell_and_a_picture_learns_to_fool_it() -> None:
     adversary = Adversary(UNetDiscriminator(8), 0.1, 1e-3, (0.9, 0.999))
     hr = torch.from_numpy(scene(32, 32)).permute(2, 0, 1).float().unsqueeze(0) / 255
     sr = F.avg_pool2d(hr, 9, 1, 4).requires_grad_()
-    history = [
-        adversary.learn([(sr.detach(), hr)], 1e-3, lambda _: None, 1)["discriminator"]
-        for _ in range(60)
-    ]
+    history: list[Tensor] = []
+    for _ in range(60):
+        adversary.forget()
+        history.append(adversary.passes([(sr.detach(), hr)])["discriminator"])
+        adversary.step(1e-3, lambda _: None)
     assert history[-1] < 0.7 * history[0]
     optimiser = torch.optim.Adam([sr], 1e-2)
     before = adversary.opinion(sr)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -40,37 +40,39 @@ class Adversary:
         self.discriminator.requires_grad_(False)
         return self.weight * _cross_entropy(self.discriminator(sr), real=True)
 
-    def learn(
-        self,
-        batches: Iterable[tuple[Tensor, Tensor]],
-        rate: float,
-        average: Callable[[Iterable[nn.Parameter]], None],
-        parts: int,
-    ) -> dict[str, Tensor]:
-        """One step of its own: real and made pictures, their losses added, not halved.
+    def forget(self) -> None:
+        """Leave no gradients."""
+        self.optimiser.zero_grad(set_to_none=True)
+
+    def passes(self, batches: Sequence[tuple[Tensor, Tensor]]) -> dict[str, Tensor]:
+        """Forward and back over real and made pictures, their losses added, not halved.
 
         Args:
-            batches: The network's pictures (detached) and the true ones, in parts.
-            rate: Learning rate.
-            average: Makes gradients the mean of all processes.
-            parts: How many batches there are.
+            batches: The network's pictures (detached) and the true ones, in equal parts.
 
         Returns:
             Its loss, to be logged.
         """
-        for group in self.optimiser.param_groups:
-            group["lr"] = rate
         self.discriminator.requires_grad_(True)
-        self.optimiser.zero_grad(set_to_none=True)
         total: list[Tensor] = []
         for sr, hr in batches:
             loss = _cross_entropy(self.discriminator(hr), real=True)
-            loss = (loss + _cross_entropy(self.discriminator(sr), real=False)) / parts
+            loss = (loss + _cross_entropy(self.discriminator(sr), real=False)) / len(batches)
             loss.backward()
             total.append(loss.detach())
+        return {"discriminator": torch.stack(total).sum()}
+
+    def step(self, rate: float, average: Callable[[Iterable[nn.Parameter]], None]) -> None:
+        """Learn from what the passes have found.
+
+        Args:
+            rate: Learning rate.
+            average: Makes gradients the mean of all processes.
+        """
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate
         average(self.discriminator.parameters())
         self.optimiser.step()
-        return {"discriminator": torch.stack(total).sum()}
 
     def state(self) -> dict[str, Any]:
         """Everything that going on needs."""
