@@ -17,6 +17,9 @@ from training.packing import pack
 from training.schema import Recipe
 from training.trainer import Options, Progress, Trainer, TrainingError
 
+HOST_THREADS = 4
+"""Of torch on the processor, beside a GPU."""
+
 
 def run_session(
     recipe: Recipe,
@@ -47,6 +50,7 @@ def run_session(
         CorpusError: The folders hold too little.
         TrainingError: The run cannot start or go on.
     """
+    spare_threads(device)
     crop = max(recipe.crop(phase) for phase in recipe.phase)
     if checkpoint.latest(out / "stable") is not None and not resume:
         raise TrainingError(f"{out} holds a run already. Add --resume to go on, or choose --out.")
@@ -91,6 +95,16 @@ def run_session(
             "model card, manifest entry and curves"
         )
     return f"stopped at step {trainer.step} of {trainer.total_steps}; --resume goes on"
+
+
+def spare_threads(device: torch.device) -> None:
+    """Beside a GPU, leave most of the processor's cores alone.
+
+    What is left to the processor is a few hundred numbers at a time.  Threads that wait for each
+    other over them stand still as soon as another process wants their cores.
+    """
+    if device.type != "cpu":
+        torch.set_num_threads(min(torch.get_num_threads(), HOST_THREADS))
 
 
 def _silent(*_: object) -> None:
