@@ -124,7 +124,8 @@ def read_corpus(
     for path, pictures in _decoded(copies):
         if not pictures:
             unreadable += 1
-        for (fraction, shape), picture in zip(copies[path], pictures, strict=False):
+            continue
+        for (fraction, shape), picture in zip(copies[path], pictures, strict=True):
             pixels[3 * end : 3 * end + picture.size] = picture.reshape(-1)
             names.append(path.name)
             shapes.append(shape)

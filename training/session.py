@@ -138,10 +138,9 @@ def _described(what: str, corpus: Corpus) -> str:
     ]
     extra = f" ({', '.join(left_out)} left out)" if left_out else ""
     where = ", mapped from disk" if corpus.mapped else ""
-    sizes = f" at {len(set(corpus.sizes))} sizes" if len(set(corpus.sizes)) > 1 else ""
-    return (
-        f"{what}: {corpus.files} pictures{sizes}, {corpus.megapixels:.1f} megapixels{where}{extra}"
-    )
+    sizes = len(set(corpus.sizes))
+    count = f"{corpus.files} pictures" + (f" at {sizes} sizes" if sizes > 1 else "")
+    return f"{what}: {count}, {corpus.megapixels:.1f} megapixels{where}{extra}"
 
 
 def _line(progress: Progress) -> str:
