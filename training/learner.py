@@ -21,7 +21,7 @@ from training.losses.objective import Forward, Objective, Result
 from training.optimisers import Optimiser
 from training.pool import Pairs
 from training.processes import Processes
-from training.schema import Phase, Recipe
+from training.schema import Phase, Recipe, Trained
 from training.unroll import unroll
 
 R = TypeVar("R", Captured, Recorded)
@@ -95,8 +95,8 @@ class Learner:
         self.objective = self.objectives.of(phase)
         self.network.zero_grad()  # what is not trained any more has none to be averaged or limited
         self.network.requires_grad_(phase.trains == "all")
-        if phase.trains == "estimator":
-            _estimator_alone(self.network)
+        if phase.trains != "all":
+            _train_part(self.network, phase.trains)
         self.optimiser = Optimiser(
             (p for p in self.network.parameters() if p.requires_grad),
             self.recipe.optimiser,
@@ -253,13 +253,14 @@ def _set_iterations(network: SuperResolver, iterations: int | None) -> None:
         network.iterations = iterations  # type: ignore[assignment]
 
 
-def _estimator_alone(network: SuperResolver) -> None:
+def _train_part(network: SuperResolver, part: Trained) -> None:
+    """Let a DAN's Estimator or its Restorer learn, with the heads and tail that it needs."""
     assert isinstance(network, DAN)
-    for part in (
-        network.image_head,
-        network.degradation_head,
-        network.degradation_tail,
-        network.estimator,
-    ):
-        part.requires_grad_(True)
-    network.initial_degradation.requires_grad_(True)
+    parts: list[nn.Module] = [network.image_head, network.degradation_head]
+    if part == "estimator":
+        parts += [network.degradation_tail, network.estimator]
+        network.initial_degradation.requires_grad_(True)
+    else:
+        parts += [network.restorer, network.image_tail]
+    for module in parts:
+        module.requires_grad_(True)

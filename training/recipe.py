@@ -166,8 +166,9 @@ def _check(recipe: Recipe, source: str) -> None:
             raise RecipeError(f"{where}.batch' must be a multiple of its 'accumulate'.")
         if phase.iterations is not None and "iterations" not in recipe.network.options:
             raise RecipeError(f"{where}.iterations': {recipe.network.family} has no iterations.")
-        if phase.trains == "estimator" and recipe.network.family != "DAN":
-            raise RecipeError(f"{where}.trains': only DAN's Estimator can be trained alone.")
+        if phase.trains != "all" and recipe.network.family != "DAN":
+            part = phase.trains.capitalize()
+            raise RecipeError(f"{where}.trains': only DAN's {part} can be trained alone.")
     if recipe.validation.margin < 0:
         raise RecipeError(
             f"{source}: 'validation.margin' must not be negative, but is "

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from sr_cli.degradation.two_stage import Preset
 
+Trained = Literal["all", "estimator", "restorer"]
 Degradation = Literal["two-stage", "blur", "isotropic", "anisotropic", "blur-noise"]
 
 
@@ -162,8 +163,10 @@ class Phase:
     iterations: int | None = None
     """T of the network from here on, if not its constructor's; a DAN that had less is unrolled by
     `training.unroll`."""
-    trains: Literal["all", "estimator"] = "all"
-    """``"estimator"``: DAN's first estimate alone, without the Restorer."""
+    trains: Trained = "all"
+    """``"estimator"``: DAN's first estimate alone, without the Restorer.  ``"restorer"``: a DAN
+    without its Estimator, given the true vector instead, to learn what exact estimates would be
+    worth; what comes of it is measured with ``evaluate --truth``."""
     warmup: int = 0
     """Steps over which the rate rises from zero."""
     halve_at: tuple[int, ...] = ()

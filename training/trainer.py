@@ -278,7 +278,7 @@ class Trainer:
         if self.validation is not None and journal is not None:
             scores = self.validation(
                 self.average,
-                estimator_only=self.position.phase.trains == "estimator",
+                trains=self.position.phase.trains,
                 autocast=self.learner.autocast(),
                 strips=self.out / "strips" / f"{self.step:08d}.png",
             )

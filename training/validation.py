@@ -20,7 +20,7 @@ from sr_cli.networks.stages import SuperResolver
 from training.corpus import Corpus
 from training.degradations import Degrader
 from training.losses.objective import Truth
-from training.schema import Validation
+from training.schema import Trained, Validation
 
 SEED = 20_000
 BATCH = 16
@@ -88,7 +88,7 @@ class ValidationSet:
         self,
         network: SuperResolver,
         *,
-        estimator_only: bool,
+        trains: Trained,
         autocast: torch.autocast,
         strips: Path | None = None,
     ) -> Scores:
@@ -96,22 +96,29 @@ class ValidationSet:
 
         Args:
             network: Any.
-            estimator_only: Leave the picture alone; the network is a DAN then.
+            trains: What of the network is being trained: the Estimator alone makes no picture, the
+                Restorer alone is given the truth and estimates nothing; it is a DAN then.
             autocast: The precision to measure in.
             strips: A PNG to draw some of the pictures into.
         """
         device = next(network.parameters()).device
         pictures: list[Tensor] = []
         estimates: list[Tensor] = []
-        for lr in self.lr.split(BATCH):
+        for number, lr in enumerate(self.lr.split(BATCH)):
             lr = lr.to(device, memory_format=torch.channels_last)
+            sr: Tensor | None = None
+            estimate: Tensor | None = None
             with autocast:
-                if estimator_only:
-                    assert isinstance(network, DAN)
-                    estimate: Tensor | None = network.estimate(lr)
-                else:
+                if trains == "all":
                     sr, estimate = network(lr)
-                    pictures.append(sr.float().cpu())
+                elif trains == "estimator":
+                    assert isinstance(network, DAN)
+                    estimate = network.estimate(lr)
+                else:
+                    assert isinstance(network, DAN) and self.known is not None
+                    sr = network.restore(lr, self.known.split(BATCH)[number].to(device))
+            if sr is not None:
+                pictures.append(sr.float().cpu())
             if estimate is not None:
                 estimates.append(estimate.float().cpu())
         if pictures and strips is not None and self.options.strips:

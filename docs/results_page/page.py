@@ -9,6 +9,7 @@ from typing import Any
 
 from results_page import compute, tables
 from results_page.stored import Answer, Run, estimates, off_the_grid
+from results_page.twins import shares
 from sr_cli.zoo.manifest import Model
 
 HEAD = """# Results
@@ -43,10 +44,11 @@ is made for the features of the last iteration; the paper trained a tail for eve
 T = 1 and 2 its figures show what the features are worth, ours what leaving iterations out does.
 """
 TRUTH = """
-The Restorer given the true degradation instead of the Estimator's (RealDAN, Table 5). Where the two
-hardly differ, better estimates alone would not make better pictures. A Restorer that does worse
-with the truth reads the estimates that it was trained on as they are, errors included: it has never
-seen true numbers.
+The Restorer given the true degradation instead of the Estimator's (RealDAN, Table 5), and given
+nothing: the vector that the network starts from, the same for every picture, what it says of an
+average one. Where the truth changes little, better estimates alone would not make better pictures.
+A Restorer that does worse with it reads the estimates that it was trained on as they are, errors
+included: it has never seen true numbers.
 """
 SKILL = """
 Each held-out picture degraded several times as the model is for, the whole picture estimated, every
@@ -75,6 +77,11 @@ TWINS = """
 The same body without an Estimator, trained on the same kind of batches for as many steps
 ([training-log.md](training-log.md) says how), both as they were at that step. RealDAN's Table 1 has
 the pair at the end of 600,000 steps.
+"""
+SHARE = """
+What the Estimator adds, and what share of the whole gain over bicubic interpolation that is: means
+over pictures with their standard error, thirds of all pictures by how much the two gain on them,
+and the same of published figures, where a paper has all three on one set of pictures.
 """
 STRIPS = """
 Held-out photographs, degraded as the model is for: the middle of each. Credits of the photographs,
@@ -138,8 +145,9 @@ def _model(model: Model, runs: tuple[Run, ...], stored: Path) -> list[str]:
             parts += _study(model.name, run)
     twins = [run for run in runs if run.name.startswith(f"twins-{model.name}-")]
     if twins:
-        parts += ["### Against its twin", TWINS]
-        parts.append(tables.quality([answer for run in twins for answer in run.answers]))
+        against = [answer for run in twins for answer in run.answers]
+        parts += ["### Against its twin", TWINS, tables.quality(against)]
+        parts += [SHARE, shares(model.name, against)]
     strip = stored / f"strip-{model.name}.jpg"
     if strip.is_file():
         parts += ["### To look at", STRIPS, f"![strips](results/{strip.name})"]

@@ -77,7 +77,9 @@ def evaluate(
     ] = None,
     truth: Annotated[
         bool,
-        typer.Option("--truth", help="Also give the Restorer the truth instead of an estimate."),
+        typer.Option(
+            "--truth", help="Also give the Restorer the truth, or nothing, instead of an estimate."
+        ),
     ] = False,
     compare: Annotated[
         bool, typer.Option("--compare", help="Put the papers' figures beside ours.")

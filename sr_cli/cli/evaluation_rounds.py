@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from sr_cli.zoo.loading import LoadedModel
 
 BICUBIC = "bicubic"
+TOLD_UNDER = ("real", "real-published", "real-cropped", "aniso")
+"""Protocols whose cases come with the vector that a DAN estimates."""
 
 
 @dataclass(frozen=True)
@@ -144,7 +146,8 @@ def _methods(
             methods[name] = _restore(network, settings)
             layouts[name] = one.layout
         if truth:
-            methods[f"{one.name} truth given"] = _told(one, settings)
+            methods[f"{one.name} nothing given"] = _told(one, settings, truth=False)
+            methods[f"{one.name} truth given"] = _told(one, settings, truth=True)
     return methods, layouts
 
 
@@ -159,27 +162,25 @@ def _turned(model: LoadedModel, iterations: int) -> SuperResolver:
         ) from None
 
 
-def _told(model: LoadedModel, settings: Settings) -> Restore:
-    """A DAN that is given the truth."""
-    from sr_cli.metrics.studies import TruthGiven
+def _told(model: LoadedModel, settings: Settings, *, truth: bool) -> Restore:
+    """A DAN that is given the truth, or nothing, in place of an estimate."""
+    from sr_cli.metrics.studies import Told
     from sr_cli.networks.dan import DAN
 
-    if not isinstance(model.network, DAN) or settings.protocol.name not in (
-        *("real", "real-published", "aniso"),
-    ):
-        raise console.CommandError(
-            "The truth can be given to a DAN under the protocols real, real-published and aniso."
-        )
-    network = TruthGiven(model.network)
+    if not isinstance(model.network, DAN) or settings.protocol.name not in TOLD_UNDER:
+        names = ", ".join(TOLD_UNDER[:-1]) + " and " + TOLD_UNDER[-1]
+        raise console.CommandError(f"The truth can be given to a DAN under the protocols {names}.")
+    network = Told(model.network)
     restore = _restore(network, settings)
 
     def told(case: Case) -> tuple[Tensor, Tensor | None]:
-        if case.vector is None or len(case.vector) != network.truth.numel():
+        if case.vector is None or len(case.vector) != network.vector.numel():
             raise console.CommandError(
                 f"The truth of {case.name} is not of the kind that {model.name} estimates."
             )
-        with network.told(case.vector):
-            return restore(case)[0], None
+        if truth:
+            network.tell(case.vector)
+        return restore(case)[0], None
 
     return told
 

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
-from contextlib import contextmanager
 
-import torch
 from torch import Tensor
 
 from sr_cli.networks.dan import DAN
@@ -29,35 +26,31 @@ def with_iterations(network: SuperResolver, iterations: int) -> SuperResolver:
     return variant
 
 
-class TruthGiven(SuperResolver):
-    """A DAN whose Restorer is given the true degradation instead of an estimate (Table 5).
+class Told(SuperResolver):
+    """A DAN whose Restorer is told a degradation instead of an estimate.
 
-    Every d_i is the degradation head of the true vector; no Estimator runs.
+    Every d_i is the degradation head of one vector; no Estimator runs.  At first that is the vector
+    which the network starts from, the same for every picture: nothing is known then.  `tell` tells
+    it the truth (RealDAN, Table 5).
     """
 
     def __init__(self, network: DAN) -> None:
         super().__init__()
         self.network = network
         self.scale = network.scale
-        size = network.initial_degradation.shape[1]
-        self.truth: Tensor
-        self.register_buffer("truth", torch.zeros(1, size, 1, 1), persistent=False)
+        self.vector: Tensor
+        start = network.initial_degradation.detach().clone()
+        self.register_buffer("vector", start, persistent=False)
 
-    @contextmanager
-    def told(self, truth: Tensor) -> Iterator[None]:
-        """Within this, the truth is ``(size,)``, normalised."""
-        self.truth.copy_(truth.view_as(self.truth))
-        yield
+    def tell(self, truth: Tensor) -> None:
+        """From here on the truth is ``(size,)``, normalised."""
+        self.vector.copy_(truth.view_as(self.vector))
 
     def forward(self, lr: Tensor) -> tuple[Tensor, Tensor | None]:
-        """See `SuperResolver`; the vector is what the tails make of the truth."""
-        lr_feature, _ = self.network.head(lr)
-        degradation = self.network.degradation_head(self.truth)
-        sr_feature = lr_feature
-        for _ in range(self.network.iterations):
-            sr_feature = sr_feature + self.network.restorer(lr_feature, sr_feature, degradation)
-        vector = self.network.degradation_tail(degradation).flatten(1)
-        return self.network.tail(sr_feature), vector.expand(len(lr), -1)
+        """See `SuperResolver`; the estimate is what the tail makes of what it was told."""
+        degradation = self.network.degradation_head(self.vector)
+        estimate = self.network.degradation_tail(degradation).flatten(1)
+        return self.network.restore(lr, self.vector.flatten(1)), estimate.expand(len(lr), -1)
 
     def stages(self) -> tuple[Stage, ...]:
         """The network's own, without what estimates."""
@@ -67,7 +60,7 @@ class TruthGiven(SuperResolver):
                 continue
             if stage.kind == "vector" and stage.output != DEGRADATION:
                 stage = Stage(
-                    stage.output, (), lambda: self.network.degradation_head(self.truth), "vector"
+                    stage.output, (), lambda: self.network.degradation_head(self.vector), "vector"
                 )
             stages.append(stage)
         return tuple(stages)

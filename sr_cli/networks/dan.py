@@ -339,6 +339,25 @@ class DAN(SuperResolver):
         """
         return self.degradation_tail(self.describe(lr)).flatten(1)
 
+    def restore(self, lr: Tensor, vector: Tensor) -> Tensor:
+        """The picture when every d_i is the head of a given vector (RealDAN, Table 5).
+
+        No Estimator runs.
+
+        Args:
+            lr: ``(N, 3, H, W)`` RGB in [0, 1].
+            vector: ``(N, degradation_size)`` or ``(1, degradation_size)``, normalised.
+
+        Returns:
+            ``(N, 3, scale*H, scale*W)``, about [0, 1] and not clamped.
+        """
+        lr_feature = self._feature(lr)
+        degradation = self.degradation_head(vector[:, :, None, None]).expand(len(lr), -1, -1, -1)
+        sr_feature = lr_feature
+        for _ in range(self.iterations):
+            sr_feature = sr_feature + self.restorer(lr_feature, sr_feature, degradation)
+        return self.tail(sr_feature)
+
     def describe(self, lr: Tensor) -> Tensor:
         """The degradation feature ``(N, F, 1, 1)`` after the first iteration; see `estimate`."""
         lr_feature, degradation = self.head(lr)

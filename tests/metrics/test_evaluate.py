@@ -119,10 +119,12 @@ def test_iterations_and_the_truth_are_methods_of_their_own(
     study = answers(program(*run, "--iterations", "1..3", "--truth"))[0]["methods"]
     name = str(tiny_weights)
     assert list(study) == [
-        *("bicubic", f"{name} T=1", f"{name} T=2", f"{name} T=3", f"{name} truth given"),
+        *("bicubic", f"{name} T=1", f"{name} T=2", f"{name} T=3"),
+        *(f"{name} nothing given", f"{name} truth given"),
     ]
     assert study[f"{name} T=3"] == plain[name]
     assert study[f"{name} truth given"] != plain[name]
+    assert study[f"{name} nothing given"] not in (plain[name], study[f"{name} truth given"])
 
 
 @pytest.mark.parametrize("text", ["0..2", "4..1", "many", "1..", "-1"])

@@ -13,11 +13,12 @@ import pytest
 DOCS = Path(__file__).parents[2] / "docs"
 sys.path.insert(0, str(DOCS))
 
-from results_page import compute, page, stored, tables  # noqa: E402
+from results_page import compute, page, stored, tables, twins  # noqa: E402
 
 from sr_cli.zoo.manifest import Model, manifest  # noqa: E402
 
 RUNS = stored.load(DOCS / "results")
+METHODS = ("bicubic", "dan-blur-x4.safetensors", "edsr-blur-x4.safetensors")
 MODELS_MD = {2: (30.36, 0.8721), 3: (27.52, 0.7909), 4: (25.87, 0.7301)}
 """What bicubic interpolation reaches on Set5 under gaussian8, by the authors' code."""
 
@@ -141,3 +142,20 @@ def test_operations_are_counted_phase_by_phase() -> None:
     ]
     spent, gains = compute.points(log)
     assert spent.tolist() == [60.0, 110.0] and gains.tolist() == [0.5, 0.5]
+
+
+def test_the_share_of_the_gain_is_the_twins_rest() -> None:
+    pictures = {
+        str(i): {m: {"psnr_y": 20.0 + gain} for m, gain in zip(METHODS, (0, i, i / 2), strict=True)}
+        for i in range(1, 7)
+    }
+    answer = {"data": "val", "methods": {m: {} for m in METHODS}, "pictures": pictures}
+    rows = [line.split(" | ") for line in twins.shares("dan-blur-x4", [answer]).splitlines()[2:]]
+    named = {row[0].removeprefix("| "): row[1:] for row in rows}
+    assert named["val"][:3] == ["6", "3.50", "1.750 ± 0.382"]
+    assert {row[-1].removesuffix(" |") for name, row in named.items() if "DIV2K" not in name} == {
+        "50%"
+    }
+    assert [named[f"all: {third} to gain"][1] for third in twins.THIRDS] == ["1.50", "3.50", "5.50"]
+    # RealDAN, Table 1, x4: 28.90 and 28.68 of 25.33 dB.
+    assert named["DIV2KRK (RealDAN, Table 1)"][1:] == ["3.57", "0.22", "6% |"]

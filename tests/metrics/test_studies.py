@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from sr_cli.inference.torch_backend import torch_engine
-from sr_cli.metrics.studies import TruthGiven, with_iterations
+from sr_cli.metrics.studies import Told, with_iterations
 from sr_cli.networks.dan import DAN
 from sr_cli.networks.stages import SR, run_whole
 from tests.conftest import TINY
@@ -38,8 +38,9 @@ def test_what_does_not_alternate_has_no_iterations() -> None:
 
 def test_the_restorer_sees_the_truth_and_nothing_else(network: DAN) -> None:
     lr, truth = picture(24, 32).unsqueeze(0), torch.rand(42)
-    told = TruthGiven(network)
-    with torch.no_grad(), told.told(truth):
+    told = Told(network)
+    told.tell(truth)
+    with torch.no_grad():
         degradation = network.degradation_head(truth.view(1, -1, 1, 1))
         lr_feature, _ = network.head(lr)
         x = lr_feature
@@ -50,13 +51,25 @@ def test_the_restorer_sees_the_truth_and_nothing_else(network: DAN) -> None:
 
 
 def test_one_engine_follows_the_truth_of_each_picture(network: DAN) -> None:
-    told = TruthGiven(network)
+    told = Told(network)
     engine = torch_engine(told)
     rgb = picture(24, 32).permute(1, 2, 0).contiguous().numpy()
     first, second = torch.rand(2, 42)
     results = []
     for truth in (first, second, first):
-        with told.told(truth):
-            results.append(engine.upscale(rgb, 16).rgb)
+        told.tell(truth)
+        results.append(engine.upscale(rgb, 16).rgb)
     assert (results[0] == results[2]).all()
     assert (results[0] != results[1]).any()
+
+
+def test_told_nothing_it_is_the_network_whose_estimator_says_nothing(network: DAN) -> None:
+    lr = picture(24, 32).unsqueeze(0)
+    with torch.no_grad():
+        network.initial_degradation.normal_()
+        told = Told(network)(lr)[0]
+        assert not torch.allclose(told, network(lr)[0], atol=1e-4)
+        network.estimator.tail.weight.zero_()
+        assert network.estimator.tail.bias is not None
+        network.estimator.tail.bias.zero_()
+        assert torch.allclose(told, network(lr)[0], atol=1e-5)

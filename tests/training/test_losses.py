@@ -63,6 +63,7 @@ def overfit(name: str, changes: list[str], steps: int) -> list[dict[str, Tensor]
         ("dan-blur-x4", ["loss.shape=0.1", "loss.standardised=true"], {"l1", "vector", "shape"}),
         ("edsr-blur-x4", [], {"l1"}),
         ("dan-real-x4", ["loss.l1=0", "loss.rmse=1", "loss.vector=0"], {"rmse"}),
+        ("dan-real-x4", ["phase.0.trains='restorer'"], {"l1"}),
         ("edsr-blur-x4", ["optimiser.muon=1.0"], {"l1"}),
         ("danv1-iso-x4", ["network.kernel_size=11", "data.kernel=11"], {"l1", "vector"}),
         ("danv2-aniso-x2", [], {"l1", "vector"}),

@@ -83,6 +83,8 @@ def test_what_a_network_cannot_do_is_refused() -> None:
         load_recipe("edsr-blur-x4", ["phase.0.iterations=2"])
     with pytest.raises(RecipeError, match="only DAN's Estimator"):
         load_recipe("danv1-iso-x4", ["phase.0.trains='estimator'"])
+    with pytest.raises(RecipeError, match="only DAN's Restorer"):
+        load_recipe("edsr-blur-x4", ["phase.0.trains='restorer'"])
     with pytest.raises(RecipeError, match="scales 2 and 4 only"):
         load_recipe("dan-blur-x4", ["network.scale=3"])
     with pytest.raises(RecipeError, match="are for the family DAN"):

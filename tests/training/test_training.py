@@ -13,6 +13,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from sr_cli.metrics.fidelity import psnr_y
 from sr_cli.networks.dan import DAN
 from sr_cli.networks.edsr import EDSR
 from sr_cli.zoo import weights
@@ -250,6 +251,27 @@ def test_only_the_estimator_moves_while_it_trains_alone(
     moved = {k for k, v in run.network.state_dict().items() if not torch.equal(v, before[k])}
     assert any(k.startswith("estimator") for k in moved)
     assert not any(k.startswith(("restorer", "image_tail")) for k in moved)
+
+
+def test_a_restorer_that_trains_alone_is_given_the_truth_and_measured_with_it(
+    trainer: Callable[..., Trainer], small_file: Path, tmp_path: Path
+) -> None:
+    changes = ["phase.0.trains='restorer'", "validation.every=2", "optimiser.ema=0"]
+    run = trainer(tmp_path / "run", load_recipe(str(small_file), changes), last_step=2)
+    before = {key: value.clone() for key, value in run.network.state_dict().items()}
+    run.run()
+    moved = {k for k, v in run.network.state_dict().items() if not torch.equal(v, before[k])}
+    for part in ("image_head", "degradation_head", "restorer", "image_tail"):
+        assert any(key.startswith(part) for key in moved)
+    assert not any(k.startswith(("estimator", "degradation_tail", "initial")) for k in moved)
+    log = (tmp_path / "run" / "log.jsonl").read_text(encoding="utf-8").splitlines()
+    (scores,) = (line["validation"] for line in map(json.loads, log) if "validation" in line)
+    held_out, network = run.validation, run.average
+    assert held_out is not None and held_out.known is not None and isinstance(network, DAN)
+    with torch.no_grad():
+        sr = network.restore(held_out.lr, held_out.known)
+    psnr = psnr_y(sr, held_out.hr.float() / 255, network.scale).mean()
+    assert scores["psnr_y"] == pytest.approx(float(psnr), abs=1e-3)
 
 
 def test_a_phase_begins_without_the_gradients_of_the_one_before() -> None:

@@ -19,6 +19,7 @@ from training.losses.objective import (
     Objective,
     Restoration,
     Truth,
+    TruthGiven,
 )
 from training.losses.shape import ShapeLoss
 from training.recipe import RecipeError
@@ -80,7 +81,7 @@ class Objectives:
             return MetaRestoration(loss.l1, loss.reconstruction, loss.consistency)
         estimate = self.estimate if loss.vector else None
         truth: Truth = "vector" if isinstance(self.network, DAN) else "kernel"
-        return Restoration(
+        restoration = Restoration(
             loss.l1,
             estimate,
             loss.perceptual,
@@ -89,6 +90,7 @@ class Objectives:
             self.shape,
             loss.rmse,
         )
+        return TruthGiven(restoration) if phase.trains == "restorer" else restoration
 
 
 def _shape_loss(

@@ -104,19 +104,46 @@ class Restoration(Objective):
     ) -> Result:
         sr, estimate, *described = forward(lr)
         sr = sr.float()
-        terms: dict[str, Tensor] = {}
-        if self.l1:
-            terms["l1"] = self.l1 * F.l1_loss(sr, hr)
-        if self.rmse:
-            terms["rmse"] = self.rmse * root_mean_square(sr, hr)
+        terms = self.picture(sr, hr)
         if self.estimate is not None:
             wanted = network.encode(truth) if isinstance(network, DANv1) else truth
             terms["vector"] = self.estimate(estimate, wanted)
         if self.shape is not None:
             terms["shape"] = self.shape(described, truth)
+        return Result(terms, sr)
+
+    def picture(self, sr: Tensor, hr: Tensor) -> dict[str, Tensor]:
+        """The terms of the picture alone; both ``(N, 3, H, W)``, float32."""
+        terms: dict[str, Tensor] = {}
+        if self.l1:
+            terms["l1"] = self.l1 * F.l1_loss(sr, hr)
+        if self.rmse:
+            terms["rmse"] = self.rmse * root_mean_square(sr, hr)
         if self.features is not None:
             terms["perceptual"] = self.perceptual * self.features.distance(sr, hr)
-        return Result(terms, sr)
+        return terms
+
+
+@dataclass(frozen=True)
+class TruthGiven(Objective):
+    """A DAN's picture when its Restorer is given the true vector: RealDAN, Table 5, but learned."""
+
+    restoration: Restoration
+    """Whose terms of the picture are taken."""
+    truth: Truth = "vector"
+    capturable: ClassVar[bool] = True
+
+    def __call__(
+        self,
+        network: SuperResolver,
+        forward: Forward,
+        lr: Tensor,
+        hr: Tensor,
+        truth: Tensor,
+    ) -> Result:
+        assert isinstance(network, DAN)
+        sr = network.restore(lr, truth).float()
+        return Result(self.restoration.picture(sr, hr), sr)
 
 
 @dataclass(frozen=True)
