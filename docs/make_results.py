@@ -1,7 +1,7 @@
 """Write docs/results.md and its plots from the stored output of runs; nothing is typed in.
 
 ```
-python docs/make_results.py [--manifest] [--data DIR [--beside DIR]]
+python docs/make_results.py [--manifest] [--only MODEL] [--data DIR [--beside DIR]]
 ```
 
 Reads docs/results/*.json (what `sr-cli evaluate --json` printed), timing.json, bench*.json (of
@@ -27,6 +27,8 @@ from training import curves
 
 HERE = Path(__file__).resolve().parent
 STORED = HERE / "results"
+BESIDE = ("dan-real-x4", "dan-real-gan-x4")
+"""Models of the README's picture."""
 STRIPS_LIMIT = 280_000
 """Bytes that all strips in the repository may have together."""
 
@@ -36,6 +38,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Write docs/results.md from stored runs.")
     parser.add_argument("--data", type=Path, help="makes strips of the pictures in here")
     parser.add_argument("--beside", type=Path, default=HERE.parents[1] / "sr-cli-strips")
+    parser.add_argument("--only", metavar="MODEL", help="draws this model's pictures alone")
     parser.add_argument("--manifest", action="store_true", help="brings its figures up to date")
     options = parser.parse_args()
     runs = stored.load(STORED)
@@ -44,7 +47,7 @@ def main() -> None:
     models = list(manifest().values())
     share = min(100_000, STRIPS_LIMIT // max(1, sum(1 for model in models if model.weights)))
     for model in models:
-        if not model.weights:
+        if not model.weights or options.only not in (None, model.name):
             continue
         draw(model.name, runs)
         if options.data:
@@ -58,7 +61,8 @@ def main() -> None:
                 path = options.beside / f"{model.name}-{name}.jpg"
                 strips.of_real(model.name, options.data / name, path)
     if options.data:
-        strips.before_after(HERE / "images" / "kitten.png", HERE / "images" / "before-after.jpg")
+        images = HERE / "images"
+        strips.before_after(images / "kitten.png", BESIDE, images / "before-after.jpg")
     text = page.render(models, runs, STORED)
     (HERE / "results.md").write_text(text, encoding="utf-8")
     for sentence in stored.disagreements(models, runs):
