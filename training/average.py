@@ -2,14 +2,17 @@
 
 Runs that began with the same weights and saw other batches differ by their noise, and some of it is
 gone from their mean, as it is with larger batches.  The mean of runs with different starts is no
-network at all: so measure it.
+network at all: so measure it.  Between a run and what it began with lies what it did in part: so
+is a GAN's network made less bold.
 
     python -m training.average RUN-A/ema.safetensors RUN-B/ema.safetensors --out start.safetensors
+    python -m training.average GAN/ema.safetensors START.safetensors --shares 3 7 --out a.safetensors
 """
 
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,25 +24,35 @@ from sr_cli.zoo import weights
 from sr_cli.zoo.manifest import ZooError
 
 
-def mean(states: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
+def mean(
+    states: Sequence[dict[str, Tensor]], shares: Sequence[float] | None = None
+) -> dict[str, Tensor]:
     """The mean of every tensor, in float32.
 
     Args:
         states: State dicts of one network, at least one.
+        shares: How much each counts, in any unit; all alike if this is left out.
 
     Returns:
         As any of them; what is not of a floating-point type is the first one's.
 
     Raises:
-        ValueError: Their names or shapes differ; the message names the first tensor that does.
+        ValueError: Their names or shapes differ (the message names the first tensor that does), or
+            there is not one share for each, none below zero and some above.
     """
+    shares = shares or [1.0] * len(states)
+    if len(shares) != len(states):
+        raise ValueError(f"{len(shares)} shares for {len(states)} files: give one for each")
+    if not (all(share >= 0 for share in shares) and 0 < sum(shares) < math.inf):
+        raise ValueError("shares must not be below zero, nor all be zero")
+    part = torch.tensor(shares) / sum(shares)
     first = states[0]
     for other in states[1:]:
         for name in first.keys() | other.keys():
             if name not in first or name not in other or first[name].shape != other[name].shape:
                 raise ValueError(f"'{name}' is not in all of them with the same shape")
     return {
-        name: torch.stack([state[name].float() for state in states]).mean(0)
+        name: torch.tensordot(part, torch.stack([state[name].float() for state in states]), 1)
         if value.is_floating_point()
         else value
         for name, value in first.items()
@@ -50,11 +63,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """The command line of this module."""
     parser = argparse.ArgumentParser(prog="python -m training.average", description=__doc__)
     parser.add_argument("weights", type=Path, nargs="+", help="runs' ema.safetensors")
+    parser.add_argument("--shares", type=float, nargs="+", help="how much each counts; else alike")
     parser.add_argument("--out", type=Path, required=True, help="the safetensors file to write")
     options = parser.parse_args(arguments)
     try:
         files = [weights.read(path) for path in options.weights]
-        state = mean([state for state, _ in files])
+        state = mean([state for state, _ in files], options.shares)
     except (ZooError, ValueError) as error:
         parser.error(str(error))
     header = files[0][1]

@@ -59,3 +59,21 @@ def test_a_missing_file_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[s
     with pytest.raises(SystemExit):
         main([str(tmp_path / "none.safetensors"), "--out", str(tmp_path / "out.safetensors")])
     assert "none.safetensors" in capsys.readouterr().err
+
+
+def test_shares_say_how_much_each_counts(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    a, b, out = tmp_path / "a.safetensors", tmp_path / "b.safetensors", tmp_path / "out.safetensors"
+    one, two = _written(a, 0).state_dict(), _written(b, 1).state_dict()
+    main([str(a), str(b), "--shares", "1", "3", "--out", str(out)])
+    for name, value in weights.read(out)[0].items():
+        assert torch.allclose(value, one[name] / 4 + two[name] * 3 / 4, atol=1e-6), name
+    for wrong, message in (
+        (["1"], "one for each"),
+        (["0", "0"], "all be zero"),
+        (["1", "nan"], "below zero"),
+    ):
+        with pytest.raises(SystemExit):
+            main([str(a), str(b), "--shares", *wrong, "--out", str(tmp_path / "none.safetensors")])
+        assert message in capsys.readouterr().err
