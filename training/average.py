@@ -6,7 +6,7 @@ network at all: so measure it.  Between a run and what it began with lies what i
 is a GAN's network made less bold.
 
     python -m training.average RUN-A/ema.safetensors RUN-B/ema.safetensors --out start.safetensors
-    python -m training.average GAN/ema.safetensors START.safetensors --shares 3 7 --out a.safetensors
+    python -m training.average GAN/ema.safetensors BEFORE.safetensors --shares 3 7 --out OUT
 """
 
 from __future__ import annotations
