@@ -27,8 +27,6 @@ from training import curves
 
 HERE = Path(__file__).resolve().parent
 STORED = HERE / "results"
-BESIDE = ("dan-real-x4", "dan-real-gan-x4")
-"""Models of the README's picture."""
 STRIPS_LIMIT = 280_000
 """Bytes that all strips in the repository may have together."""
 
@@ -60,9 +58,8 @@ def main() -> None:
             for name in ("RealSRSet", "real"):
                 path = options.beside / f"{model.name}-{name}.jpg"
                 strips.of_real(model.name, options.data / name, path)
-    if options.data:
-        images = HERE / "images"
-        strips.before_after(images / "kitten.png", BESIDE, images / "before-after.jpg")
+    if options.data and not options.only:
+        strips.before_after(HERE / "images" / "kitten.png", HERE / "images" / "before-after.jpg")
     text = page.render(models, runs, STORED)
     (HERE / "results.md").write_text(text, encoding="utf-8")
     for sentence in stored.disagreements(models, runs):

@@ -110,5 +110,5 @@ def operations(spent: Floats, gains: Floats, found: Outlook, path: Path) -> None
 
 def _save(figure: Any, path: Path) -> None:
     # Without the version of what wrote it, so that the file changes only with its content.
-    figure.savefig(path, dpi=100, metadata={"Software": None})
+    figure.savefig(path, dpi=80, metadata={"Software": None})
     plt.close(figure)
