@@ -94,8 +94,10 @@ class Trainer:
         self._begin_phase(self.position)
         self.validation = None
         if validation is not None and self.processes.main:
-            truth = objectives.of(recipe.phase[-1]).truth
-            self.validation = ValidationSet(validation, model, recipe.validation, truth)
+            known = {objectives.of(phase).truth for phase in recipe.phase} - {"nothing"}
+            self.validation = ValidationSet(
+                validation, model, recipe.validation, known.pop() if known else "nothing"
+            )
         self.stopping = False
         """Set it (from a signal handler, say) to stop behind the step that is under way."""
 

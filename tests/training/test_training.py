@@ -274,6 +274,15 @@ def test_a_restorer_that_trains_alone_is_given_the_truth_and_measured_with_it(
     assert scores["psnr_y"] == pytest.approx(float(psnr), abs=1e-3)
 
 
+def test_a_first_phase_is_measured_with_the_truth_though_the_last_asks_for_none(
+    trainer: Callable[..., Trainer], small_file: Path, tmp_path: Path
+) -> None:
+    changes = ["phase.0.trains='restorer'", "validation.every=2", "loss.vector=0"]
+    run = trainer(tmp_path / "run", load_recipe(str(small_file), changes), last_step=2)
+    run.run()
+    assert run.totals.psnr_y is not None
+
+
 def test_a_phase_begins_without_the_gradients_of_the_one_before() -> None:
     changes = ["network.features=8", "network.blocks=1", "phase.0.batch=2", "phase.0.lr_crop=24"]
     recipe = load_recipe("dan-real-x4", [*changes, "phase.0.iterations=1"])
