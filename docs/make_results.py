@@ -27,7 +27,7 @@ from training import curves
 
 HERE = Path(__file__).resolve().parent
 STORED = HERE / "results"
-STRIPS_LIMIT = 280_000
+STRIPS_LIMIT = 210_000
 """Bytes that all strips in the repository may have together."""
 
 

@@ -61,7 +61,7 @@ def draw(lines: Iterable[Line], path: Path) -> None:
         draw_one(axes, told)
         axes.set_xlabel("minutes of training")
     # Without the version of what wrote it, so that the file changes only with its content.
-    figure.savefig(path, dpi=80, metadata={"Software": None})
+    figure.savefig(path, dpi=100, metadata={"Software": None})
 
 
 def _minutes(lines: Sequence[Line]) -> list[float]:
