@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from sr_cli.networks.blocks import RRDB, EDSRBlock
+from sr_cli.networks.blocks import RRDB, EDSRBlock, Upsampler
 from training.losses.objective import Forward
 
-BLOCKS = (EDSRBlock, RRDB)
+PARTS = (EDSRBlock, RRDB, Upsampler)
 
 
 def compile_parts(network: nn.Module, forward: Forward) -> Forward:
@@ -24,16 +24,9 @@ def compile_parts(network: nn.Module, forward: Forward) -> Forward:
     Returns:
         What to call in place of ``forward``.
     """
-    parts = [m for m in network.modules() if isinstance(m, BLOCKS) or _enlarges(m)]
+    parts = [m for m in network.modules() if isinstance(m, PARTS)]
     if not parts:
         return torch.compile(forward, dynamic=False)
     for part in parts:
         part.compile(dynamic=False)
     return forward
-
-
-def _enlarges(module: nn.Module) -> bool:
-    """Whether it is a sequence with sub-pixel steps in it."""
-    return isinstance(module, nn.Sequential) and any(
-        isinstance(child, nn.PixelShuffle) for child in module
-    )

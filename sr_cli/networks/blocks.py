@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 LEAK = 0.2
@@ -81,7 +82,43 @@ class RRDB(nn.Module):
         return x + 0.2 * self.rdb3(self.rdb2(self.rdb1(x)))
 
 
-def upsampler(features: int, scale: int) -> nn.Sequential:
+class Upsampler(nn.Sequential):
+    """Convolutions, each with a `torch.nn.PixelShuffle` behind it; see `upsampler`."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        # Elsewhere torch has a kernel for this order; on CUDA it puts the channels first and every
+        # convolution puts them last again.
+        if x.is_cuda and x.is_contiguous(memory_format=torch.channels_last):
+            return self.channels_last(x)
+        larger: Tensor = super().forward(x)  # type: ignore[no-untyped-call]
+        return larger
+
+    def channels_last(self, x: Tensor) -> Tensor:
+        """What `forward` does, with nothing moved but runs of ``features`` numbers.
+
+        A pixel shuffle takes neighbouring channels to neighbouring pixels, number by number.  Here
+        the convolution's filters are put in the order of the pixels first, so that what it makes
+        for a pixel lies together already.
+        """
+        layers = list(self)
+        for convolution, shuffle in zip(layers[::2], layers[1::2], strict=True):
+            assert isinstance(convolution, nn.Conv2d) and isinstance(shuffle, nn.PixelShuffle)
+            x = _enlarge(convolution, x, shuffle.upscale_factor)
+        return x
+
+
+def _enlarge(convolution: nn.Conv2d, x: Tensor, step: int) -> Tensor:
+    """``(N, C, H, W)`` to ``(N, F, step*H, step*W)``, channels last."""
+    assert convolution.bias is not None
+    features = convolution.out_channels // step**2
+    weight = convolution.weight.unflatten(0, (features, -1)).transpose(0, 1).flatten(0, 1)
+    bias = convolution.bias.unflatten(0, (features, -1)).transpose(0, 1).flatten()
+    made = F.conv2d(x, weight, bias, padding=convolution.padding).permute(0, 2, 3, 1)
+    rows = made.unflatten(3, (step, step, features)).transpose(2, 3)  # N, H, step, W, step, F
+    return rows.flatten(3, 4).flatten(1, 2).permute(0, 3, 1, 2)
+
+
+def upsampler(features: int, scale: int) -> Upsampler:
     """Sub-pixel convolutions from ``(N, features, H, W)`` to ``(N, features, scale*H, scale*W)``.
 
     Powers of two are built from x2 steps and three is one step, as EDSR does.
@@ -98,4 +135,4 @@ def upsampler(features: int, scale: int) -> nn.Sequential:
     layers: list[nn.Module] = []
     for step in steps:
         layers += [nn.Conv2d(features, features * step**2, 3, padding=1), nn.PixelShuffle(step)]
-    return nn.Sequential(*layers)
+    return Upsampler(*layers)
