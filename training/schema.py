@@ -92,11 +92,6 @@ class Loss:
     rmse: float = 0.0
     """Root mean square error of every crop, a mean over the crops: of the scale of ``l1``, and what
     PSNR measures, where ``l1`` draws the picture towards the median of what may be true."""
-    psnr: float = 0.0
-    """PSNR that every crop lacks, dB (`training.losses.objective.psnr_missing`): as evaluation
-    counts, an error weighs the more the smaller it is."""
-    luma: float = 0.0
-    """Share of Y, and not RGB, in ``psnr``."""
     vector: float = 1.0
     """Error of what the network estimates: vector, code or kernel."""
     error: Literal["l2", "l1"] = "l2"

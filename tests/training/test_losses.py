@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,7 +26,7 @@ from training.losses import Objectives
 from training.losses.adversary import Adversary
 from training.losses.estimate import EstimateLoss, Weighing
 from training.losses.features import VGG19, FeaturesError, load_features
-from training.losses.objective import psnr_missing, root_mean_square
+from training.losses.objective import root_mean_square
 from training.losses.shape import ShapeLoss
 from training.recipe import RecipeError, load_recipe
 from training.schema import Loss
@@ -121,15 +120,6 @@ def test_emphasised_numbers_count_as_often_as_is_said() -> None:
         guess[:, index] += 0.1
         losses.append(EstimateLoss(options, Weighing(options, TWO_STAGE, vectors))(guess, vectors))
     assert float(losses[1] / losses[0]) == pytest.approx(4.0, rel=1e-5)
-
-
-def test_the_missing_psnr_is_counted_in_decibels_and_luma_as_y() -> None:
-    hr = torch.full((2, 3, 4, 4), 0.5)
-    assert float(psnr_missing(hr + 10 / 255, hr)) == pytest.approx(40, abs=1e-3)
-    assert float(psnr_missing(hr, hr)) == 0
-    blue = torch.tensor([0.0, 0.0, 1 / 255]).view(3, 1, 1)
-    y = 10 * math.log10(1 + (24.966 / 255 / 0.1) ** 2)  # a level of blue is a tenth of one of Y
-    assert float(psnr_missing(hr + blue, hr, luma=1.0)) == pytest.approx(y, abs=1e-3)
 
 
 def test_the_root_mean_square_weighs_crops_alike_and_halves_with_the_error() -> None:

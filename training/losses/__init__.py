@@ -33,7 +33,6 @@ ONLY_FOR = {
     "reconstruction": ("DMSR",),
     "consistency": ("DMSR",),
     "rmse": ("DAN", "DANv1", "DANv2", "EDSR", "RRDB"),
-    "psnr": ("DAN", "DANv1", "DANv2", "EDSR", "RRDB"),
     "perceptual": ("DAN", "DANv1", "DANv2", "EDSR", "RRDB"),
 }
 """Terms that not every family's loss has."""
@@ -90,8 +89,6 @@ class Objectives:
             truth if estimate or self.shape else "nothing",
             self.shape,
             loss.rmse,
-            loss.psnr,
-            loss.luma,
         )
         return TruthGiven(restoration) if phase.trains == "restorer" else restoration
 

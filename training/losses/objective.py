@@ -23,9 +23,6 @@ from training.losses.estimate import EstimateLoss
 from training.losses.features import Features
 from training.losses.shape import ShapeLoss
 
-NEGLIGIBLE = (0.1 / 255) ** 2
-"""Mean square error of a tenth of an 8-bit level."""
-Y_WEIGHTS = (65.481 / 255, 128.553 / 255, 24.966 / 255)
 Truth = Literal["vector", "kernel", "nothing"]
 Forward = Callable[[Tensor], tuple[Any, ...]]
 """A network, perhaps compiled: from pictures to larger ones and the estimate, if it makes one, and
@@ -89,8 +86,6 @@ class Restoration(Objective):
     truth: Truth = "nothing"
     shape: ShapeLoss | None = None
     rmse: float = 0.0
-    psnr: float = 0.0
-    luma: float = 0.0
     capturable: ClassVar[bool] = True
 
     def forward(self, network: SuperResolver) -> Forward:
@@ -124,8 +119,6 @@ class Restoration(Objective):
             terms["l1"] = self.l1 * F.l1_loss(sr, hr)
         if self.rmse:
             terms["rmse"] = self.rmse * root_mean_square(sr, hr)
-        if self.psnr:
-            terms["psnr"] = self.psnr * psnr_missing(sr, hr, self.luma)
         if self.features is not None:
             terms["perceptual"] = self.perceptual * self.features.distance(sr, hr)
         return terms
@@ -249,22 +242,7 @@ def root_mean_square(sr: Tensor, hr: Tensor) -> Tensor:
     A crop that is met exactly has a bounded gradient too: a tenth of an 8-bit level is added.
     """
     mean_squares = (sr - hr).square().flatten(1).mean(1)
-    return (mean_squares + NEGLIGIBLE).sqrt().mean()
-
-
-def psnr_missing(sr: Tensor, hr: Tensor, luma: float = 0.0) -> Tensor:
-    """How far each picture's PSNR is from that of an error of a tenth of an 8-bit level, 68 dB.
-
-    A mean over the batch ``(N, 3, H, W)``, in dB, not below 0.  ``luma`` is the share of the mean
-    square error that is measured on Y (BT.601, as PSNR-Y is) and not on RGB.
-    """
-    error = sr - hr
-    mean_squares = error.square().flatten(1).mean(1)
-    if luma:
-        weights = error.new_tensor(Y_WEIGHTS).view(3, 1, 1)
-        y = (error * weights).sum(1).square().flatten(1).mean(1)
-        mean_squares = (1 - luma) * mean_squares + luma * y
-    return 10 * (1 + mean_squares / NEGLIGIBLE).log10().mean()
+    return (mean_squares + (0.1 / 255) ** 2).sqrt().mean()
 
 
 def _kernel_error(kernel: Tensor, truth: Tensor) -> Tensor:
