@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -40,10 +39,11 @@ class Tally:
     def fail(self, source: Source, reason: str, *, aloud: bool = True) -> None:
         """Counts a failure and tells it."""
         self.failures.append((source.path, reason))
-        if aloud:
-            console.complain(f"{source.path}: {reason}")
-        if self.as_json:
-            console.print_json({"input": str(source.path), "error": reason})
+        with _telling():
+            if aloud:
+                console.complain(f"{source.path}: {reason}")
+            if self.as_json:
+                console.print_json({"input": str(source.path), "error": reason})
 
     def tell(self) -> None:
         """The summary, on standard error."""
@@ -88,8 +88,10 @@ def run(
         pairs: Pictures and where their results go.
         works: What is done; several share the pictures, as several devices do.
         as_json: Whether failures are JSON Lines on standard output too.
+
+    Raises:
+        OSError: What is told cannot be written, so the work has ended there.
     """
-    _take_any_name()
     tally = Tally(len(pairs), as_json)
     queue = iter(pairs)
     lanes = [_Lane(tally, work, queue) for work in works]
@@ -98,6 +100,9 @@ def run(
             lanes[0].run()
         else:
             _run_together(lanes)
+    except _CannotTellError as error:
+        assert isinstance(error.__cause__, OSError)
+        raise error.__cause__ from None
     finally:
         if len(pairs) > 1:
             tally.tell()
@@ -179,8 +184,9 @@ class _Lane(Generic[Taken, Made]):
         with self._failure_of(source):
             written.result()
             with self.tally.lock, console.aside():
+                with _telling():
+                    self.work.tell(made)
                 self.tally.done += 1
-                self.work.tell(made)
 
     def _give_up_if_full(self) -> None:
         if self.tally.full:
@@ -193,22 +199,33 @@ class _Lane(Generic[Taken, Made]):
 
         try:
             yield
-        except BrokenPipeError:  # nobody reads what is told, so nobody waits for the rest
-            raise
         except Exception as error:
             with self.tally.lock, console.aside():
                 if isinstance(error, DiskFullError):
                     self.tally.full = error
                 told = not isinstance(error, _NotTriedError)
-                self.tally.fail(source, _reason(error), aloud=told)
+                self.tally.fail(source, reason(error), aloud=told)
 
 
 class _NotTriedError(Exception):
     """A picture whose result would not fit."""
 
 
-def _reason(error: Exception) -> str:
-    """An error as a sentence.
+class _CannotTellError(BaseException):
+    """Standard output is full, or nobody reads it any more; the cause says which."""
+
+
+@contextmanager
+def _telling() -> Iterator[None]:
+    """Where output fails, the picture is not to blame, and nothing else can be told either."""
+    try:
+        yield
+    except OSError as error:
+        raise _CannotTellError from error
+
+
+def reason(error: Exception) -> str:
+    """What went wrong with a picture, as a sentence without its full stop.
 
     Raises:
         Exception: The error itself, if it is a bug and --debug asks for its traceback.
@@ -226,14 +243,4 @@ def _reason(error: Exception) -> str:
         return "there is not enough memory for it; a smaller --tile needs less"
     if "--debug" in sys.argv:
         raise error
-    return f"internal error: {error!r}; this is a bug, and --debug shows where"
-
-
-def _take_any_name() -> None:
-    """Lets output have names that are no valid text, which file systems allow.
-
-    Such bytes are written as escapes, which JSON reads back.
-    """
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
+    return f"internal error: {error!r}; this is a bug, and `sr-cli --debug ...` shows where"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import codecs
+import io
 import json
 import os
 import sys
@@ -43,9 +45,26 @@ def known_errors() -> tuple[type[Exception], ...]:
     return tuple(found)
 
 
+def ready() -> None:
+    """Makes standard output and error take whatever there is to tell.
+
+    Letters that their encoding lacks, and names that are no valid text, are written as escapes.
+    What was closed by who called the program takes everything and keeps nothing.
+    """
+    for name in ("stdin", "stdout", "stderr"):
+        if getattr(sys, name) is None:
+            nothing = Path(os.devnull).open("r" if name == "stdin" else "w")  # noqa: SIM115
+            setattr(sys, name, nothing)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
 def print_json(value: Any) -> None:
     """One JSON object on one line of standard output."""
-    sys.stdout.write(json.dumps(value, ensure_ascii=False) + "\n")
+    encoding = codecs.lookup(getattr(sys.stdout, "encoding", None) or "utf-8").name
+    # The escapes of `ready` are JSON's for half-characters alone, which UTF-8 has no place for.
+    sys.stdout.write(json.dumps(value, ensure_ascii=encoding != "utf-8") + "\n")
     sys.stdout.flush()
 
 

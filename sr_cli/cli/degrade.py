@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from sr_cli.cli import console
+from sr_cli.cli import batch, console, side_outputs
 from sr_cli.cli.inputs import find_sources, plan_outputs
+from sr_cli.zoo.manifest import DEFAULT_MODEL
 
 SMALLEST = 96
 
@@ -43,8 +45,12 @@ def degrade(
     failed = 0
     for source, target in zip(sources, plan_outputs(sources, out, "", ".png"), strict=True):
         try:
-            if target.exists() and not overwrite:
-                raise PictureError(f"{target} exists already; --overwrite replaces it")
+            facts = target.with_suffix(".json")
+            for path in (target, facts):
+                if path.exists() and not overwrite:
+                    raise PictureError(f"{path} exists already; --overwrite replaces it")
+                if path.is_dir():
+                    raise PictureError(f"{path} is a folder")
             if source.problem:
                 raise PictureError(source.problem)
             rgb = read(source.content).rgb
@@ -55,10 +61,10 @@ def degrade(
             lr, vector = degrade_picture(model, hr, seed_for(source.path.name, seed), drawn)
             target.parent.mkdir(parents=True, exist_ok=True)
             write(Picture(lr.permute(1, 2, 0).numpy()), target)
-            _write_json(target.with_suffix(".json"), vector.tolist(), model.preset, seed)
-        except PictureError as error:
+            _write_json(facts, vector.tolist(), model.preset, seed)
+        except Exception as error:
             failed += 1
-            console.complain(f"{source.path}: {error}")
+            console.complain(f"{source.path}: {batch.reason(error)}")
     if failed:
         raise typer.Exit(1)
 
@@ -73,17 +79,29 @@ def _write_json(path: Path, vector: list[float], preset: str, seed: int) -> None
         "vector": vector,
         "values": TWO_STAGE.decode(vector),
     }
-    path.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+    side_outputs.write(path, (json.dumps(facts, indent=1) + "\n").encode())
 
 
 def _vector(path: Path) -> list[float]:
-    """The vector of a JSON file: the object itself, its ``degradation``, or a line of either."""
+    """The vector of a JSON file: the object itself, or its ``degradation``."""
     from sr_cli.degradation.layout import TWO_STAGE
 
     try:
-        content: Any = json.loads(path.read_text(encoding="utf-8"))
-        vector = content.get("degradation", content)["vector"]
-        if len(vector) != len(TWO_STAGE):
+        text = path.read_text(encoding="utf-8")
+        lines = [line for line in text.splitlines() if line.startswith("{")]
+        if len(lines) > 1:
+            raise console.CommandError(
+                f"{path} holds {len(lines)} estimates, a line each; keep the one to be replayed."
+            )
+        content: Any = json.loads(text)
+        found = content.get("degradation", content)
+        if found.get("layout", TWO_STAGE.name) != TWO_STAGE.name:
+            raise console.CommandError(
+                f"{path} is an estimate of the kind '{found['layout']}'; only those of the kind "
+                f"'{TWO_STAGE.name}', as of {DEFAULT_MODEL}, can be replayed."
+            )
+        vector = found["vector"]
+        if len(vector) != len(TWO_STAGE) or not all(_is_number(one) for one in vector):
             raise ValueError
         return [float(number) for number in vector]
     except OSError as error:
@@ -93,3 +111,7 @@ def _vector(path: Path) -> list[float]:
             f"{path} holds no degradation vector of {len(TWO_STAGE)} numbers. Make one with "
             "`sr-cli estimate-degradation --json`."
         ) from None
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)

@@ -216,20 +216,13 @@ def _write(job: Job, large: Picture, target: Path, format: str) -> None:
         write(large, target, format=format, quality=job.quality, color=color, software=software)
 
 
-def _for_network(picture: Picture) -> Floats:
-    from sr_cli.images import bleed
-
-    return picture.rgb if picture.alpha is None else bleed(picture.rgb, picture.alpha)
-
-
 def _enlarged(job: Job, taken: Taken, progress: Callable[[float, float], None]) -> Made:
     """The whole picture in memory, to be written."""
-    from sr_cli.images import losses, replaced
+    from sr_cli.images import losses, replaced, visible_rgb
     from sr_cli.inference.resampling import enlarge_plane, resize
 
     picture, engine, scale = taken.picture, job.model.engine, job.model.scale
-    rgb = _for_network(picture)
-    result = engine.upscale(rgb, job.tile, progress, orientations=job.orientations)
+    result = engine.upscale(visible_rgb(picture), job.tile, progress, orientations=job.orientations)
     alpha = None if picture.alpha is None else enlarge_plane(picture.alpha, scale)
     pixels = result.rgb
     if job.outscale != scale:
@@ -258,11 +251,11 @@ def _detail(picture: Picture, large: Picture, scale: float) -> tuple[bytes, byte
 
 def _grown(job: Job, taken: Taken, progress: Callable[[float, float], None]) -> Made:
     """A large picture, written as its rows are made."""
-    from sr_cli.images import losses, write_rows
+    from sr_cli.images import losses, visible_rgb, write_rows
     from sr_cli.inference.resampling import enlarge_rows
 
     picture, scale = taken.picture, job.model.scale
-    growing = job.model.engine.grow(_for_network(picture), job.tile, progress)
+    growing = job.model.engine.grow(visible_rgb(picture), job.tile, progress)
     width, height = picture.width * scale, picture.height * scale
 
     def rows() -> Iterator[tuple[Floats, Floats | None]]:

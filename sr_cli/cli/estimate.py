@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sr_cli.cli import console, options
+from sr_cli.cli import batch, console, options, side_outputs
 from sr_cli.cli.inputs import find_sources
 from sr_cli.cli.rendering import degradation_table
 from sr_cli.zoo.manifest import DEFAULT_MODEL
@@ -26,6 +26,9 @@ def estimate_degradation(
         Path | None,
         typer.Option(metavar="FILE.png", help="Draw the known numbers with their errors."),
     ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace an existing FILE.png.")
+    ] = False,
     as_json: options.Json = False,
 ) -> None:
     """Say in words and units how a picture was degraded, with the usual error of every number.
@@ -35,10 +38,14 @@ def estimate_degradation(
     Example: sr-cli estimate-degradation img.png
     """
     sources = find_sources(images, recursive=recursive)
-    from sr_cli.cli.plotting import plot_estimates
+    from sr_cli.cli.plotting import check_plot, plot_estimates
     from sr_cli.degradation.explain import explain, to_json
-    from sr_cli.images import PictureError, read
+    from sr_cli.images import PictureError, read, visible_rgb
     from sr_cli.inference.opening import names_onnx_file, open_model
+
+    if plot:
+        check_plot(plot)
+        side_outputs.check(plot, overwrite=overwrite, pictures=[s.path for s in sources])
 
     # Half precision would blur the traces that estimates are made from, and saves little here.
     # What a file computes in is settled.
@@ -54,15 +61,16 @@ def estimate_degradation(
         try:
             if source.problem:
                 raise PictureError(source.problem)
-            picture = read(source.content)
-        except PictureError as error:
+            rgb = visible_rgb(read(source.content))
+            with console.progress(source.path.name) as bar:
+                vector = opened.engine.estimate(rgb, progress=bar)
+        except Exception as error:
             failed += 1
-            console.complain(f"{source.path}: {error}")
+            why = batch.reason(error)
+            console.complain(f"{source.path}: {why}")
             if as_json:
-                console.print_json({"input": str(source.path), "error": str(error)})
+                console.print_json({"input": str(source.path), "error": why})
             continue
-        with console.progress(source.path.name) as bar:
-            vector = opened.engine.estimate(picture.rgb, progress=bar)
         assert vector is not None
         steps = explain(opened.layout, vector.tolist(), opened.estimate)
         drawn.append((str(source.path), steps))

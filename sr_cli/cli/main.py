@@ -62,12 +62,23 @@ def _options(
 
 
 def _leave(number: int, frame: FrameType | None) -> None:
-    # SystemExit passes every handler, and its way out removes half-written files.
+    # SystemExit passes every handler, and its way out removes half-written files: once begun, let
+    # nothing cut it short.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     raise SystemExit(128 + number)
+
+
+def _settle_output() -> None:
+    """Writes what has been told; what cannot be written is dropped, or it would fail again."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def main() -> None:
     """Run the program and leave with its exit status: 0, 1, 2 or 130."""
+    console.ready()
     signal.signal(signal.SIGINT, _leave)
     signal.signal(signal.SIGTERM, _leave)
     try:
@@ -75,7 +86,7 @@ def main() -> None:
         sys.stdout.flush()
     except BrokenPipeError:
         # Whoever read our output has seen enough; nothing is left to be told to anybody.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _settle_output()
         sys.exit(1)
     except Exception as error:
         if "--debug" in sys.argv:
@@ -84,9 +95,11 @@ def main() -> None:
             console.complain(f"sr-cli: {error}")
         elif isinstance(error, OSError):
             console.complain(f"sr-cli: {console.out_of_disk(error)}")
+            _settle_output()
         else:
             console.complain(
-                f"sr-cli: internal error: {error!r}. This is a bug; --debug shows where."
+                f"sr-cli: internal error: {error!r}. This is a bug; `sr-cli --debug ...` shows "
+                "where."
             )
         sys.exit(1)
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import io
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from sr_cli.cli import side_outputs
 from sr_cli.cli.console import CommandError
 from sr_cli.degradation.explain import Step
 
@@ -13,31 +16,52 @@ ROW = 0.28
 """Height of a row in inches."""
 
 
-def plot_estimates(estimates: Sequence[tuple[str, Sequence[Step]]], path: Path) -> None:
-    """Draw every known number on its range, with its mean error on held-out pictures.
-
-    Args:
-        estimates: Titles and steps, one panel each.
-        path: A PNG, or what else matplotlib can write.
+def check_plot(path: Path) -> None:
+    """Make sure that a plot can be drawn into a file of this name.
 
     Raises:
         CommandError: matplotlib is not installed, or cannot write such a file.
     """
     try:
-        from matplotlib.figure import Figure
+        from matplotlib.backend_bases import FigureCanvasBase
     except ImportError:
         raise CommandError(
             "Plots need matplotlib; install it with: pip install 'sr-cli[plot]'"
         ) from None
+    kinds = FigureCanvasBase.get_supported_filetypes()
+    if _kind(path) not in kinds:
+        raise CommandError(
+            f"The plot cannot be written to {path}: its name has to end in one of "
+            f"{', '.join(sorted(kinds))}."
+        )
+
+
+def _kind(path: Path) -> str:
+    return path.suffix.lstrip(".").lower() or "png"
+
+
+def plot_estimates(estimates: Sequence[tuple[str, Sequence[Step]]], path: Path) -> None:
+    """Draw every known number on its range, with its mean error on held-out pictures.
+
+    Args:
+        estimates: Titles and steps, one panel each.
+        path: What `check_plot` lets pass.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    from matplotlib.figure import Figure
+
     rows = [max(1, len(_known(steps))) for _, steps in estimates]
     figure = Figure((8, sum(rows) * ROW + 0.9 * len(rows)), layout="constrained")
     panels = figure.subplots(len(rows), 1, squeeze=False, height_ratios=[n + 1 for n in rows])
     for (title, steps), panel in zip(estimates, panels[:, 0], strict=True):
         _draw(panel, title, steps)
-    try:
-        figure.savefig(path, dpi=130)
-    except (ValueError, OSError) as error:
-        raise CommandError(f"The plot cannot be written to {path}: {error}") from None
+    drawn = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph")  # names in letters that the font lacks
+        figure.savefig(drawn, format=_kind(path), dpi=130)
+    side_outputs.write(path, drawn.getvalue())
 
 
 def _known(steps: Sequence[Step]) -> list[tuple[str, Any]]:
@@ -58,11 +82,12 @@ def _draw(panel: Any, title: str, steps: Sequence[Step]) -> None:
         panel.text(-0.01, row, f"{low:.3g}", ha="right", va="center", fontsize=7, color="0.5")
         panel.text(1.01, row, f"{high:.3g}", ha="left", va="center", fontsize=7, color="0.5")
     labels = [f"{label}: {finding.text}" for label, finding in known]
-    panel.set_yticks(range(len(known)), labels, fontsize=8)
+    panel.set_yticks(range(len(known)), labels, fontsize=8, parse_math=False)
     panel.set_xlim(-0.1, 1.1)
     panel.set_ylim(max(len(known), 1) - 0.4, -0.6)
     panel.tick_params(left=False)
     panel.set_xticks([])
     for side in panel.spines.values():
         side.set_visible(False)
-    panel.set_title(f"{title}  ({unknown} numbers not known)", fontsize=9, loc="left")
+    heading = f"{title}  ({unknown} numbers not known)"
+    panel.set_title(heading, fontsize=9, loc="left", parse_math=False)  # names may hold dollars

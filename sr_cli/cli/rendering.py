@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 
 from rich.table import Table
+from rich.text import Text
 
 from sr_cli.degradation.explain import NOT_KNOWN, Step
 
@@ -28,7 +29,7 @@ def degradation_rows(steps: Sequence[Step]) -> Iterator[tuple[str, str, str]]:
 
 def degradation_table(title: str, steps: Sequence[Step]) -> Table:
     """The rows for a terminal."""
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    table = Table(title=Text(title), title_justify="left", box=None, pad_edge=False)
     table.add_column(HEADS[0], style="dim")
     for head in HEADS[1:]:
         table.add_column(head)

@@ -10,6 +10,7 @@ from pathlib import Path
 from string import Template
 
 from sr_cli import __version__
+from sr_cli.cli import side_outputs
 from sr_cli.cli.rendering import HEADS, degradation_rows
 from sr_cli.degradation.explain import Step
 
@@ -100,8 +101,7 @@ class Report:
         Raises:
             OSError: It cannot be written.
         """
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(self.html(failures), encoding="utf-8", errors="backslashreplace")
+        side_outputs.write(path, self.html(failures).encode("utf-8", "backslashreplace"))
 
 
 def _picture(one: Shown) -> str:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from sr_cli.cli import batch, console, options
+from sr_cli.cli import batch, console, options, side_outputs
 from sr_cli.cli.enlarging import ColorName, Job, ending_of, work_of
 from sr_cli.cli.inputs import STANDARD, Source, find_sources, leave_out_results, plan_outputs
 from sr_cli.zoo.manifest import DEFAULT_MODEL
@@ -132,6 +132,9 @@ def upscale(
     ]
     name = f"_x{factor:g}" if suffix is None else suffix
     pairs = _pairs(jobs[0], sources, out, name)
+    if report:
+        pictures = [path for source, target in pairs for path in (source.path, target)]
+        side_outputs.check(report, overwrite=overwrite, pictures=pictures)
     tally = batch.run(pairs, [work_of(job) for job in jobs], as_json=as_json)
     if page and report:
         page.write(report, [(str(path), why) for path, why in tally.failures])

@@ -6,7 +6,7 @@ from sr_cli.images.picture import DiskFullError, Metadata, Picture, PictureError
 from sr_cli.images.probing import begins_like_picture, is_text, is_whole, result_format
 from sr_cli.images.reading import MAX_PIXELS, read
 from sr_cli.images.temporary import sweep
-from sr_cli.images.transparency import bleed
+from sr_cli.images.transparency import bleed, visible_rgb
 from sr_cli.images.writing import Color, encode, prepare, takes_rows, write, write_rows
 
 __all__ = [
@@ -34,6 +34,7 @@ __all__ = [
     "suffix_format",
     "sweep",
     "takes_rows",
+    "visible_rgb",
     "write",
     "write_rows",
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
-from sr_cli.images.picture import Floats
+from sr_cli.images.picture import Floats, Picture
 
 
 def bleed(rgb: Floats, alpha: Floats) -> Floats:
@@ -35,6 +35,11 @@ def bleed(rgb: Floats, alpha: Floats) -> Floats:
         filled = np.where(weight[..., None] > 0.0, _mean(colours, weight), wide)
     # The visible ones bit for bit: dividing by alpha what was multiplied by it rounds.
     return np.asarray(np.where(hidden[..., None], filled, rgb), dtype=np.float32)
+
+
+def visible_rgb(picture: Picture) -> Floats:
+    """A picture as a network should see it: ``(H, W, 3)``, with nothing of what is hidden in it."""
+    return picture.rgb if picture.alpha is None else bleed(picture.rgb, picture.alpha)
 
 
 def _mean(colours: Floats, weight: Floats) -> Floats:

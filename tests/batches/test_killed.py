@@ -83,7 +83,9 @@ def test_interrupted(tmp_path: Path, begin: Callable[[], subprocess.Popen[bytes]
         draw(tmp_path / "in" / f"{number:02}.png", size=(96, 96), seed=number)
     process = begin()
     wait_for(process, tmp_path / "out", "*.png", 1)
-    process.send_signal(signal.SIGINT)
+    for _ in range(3):  # as impatient people do
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.02)
     _, said = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130
     assert b"not reached" in said and b"Traceback" not in said

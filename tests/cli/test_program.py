@@ -102,6 +102,23 @@ def test_estimate_gives_the_same_object_as_upscale(
     assert alone["degradation"].keys() == large["degradation"].keys()
 
 
+def test_what_nobody_sees_does_not_change_the_estimate(
+    program: Program, tmp_path: Path, tiny_weights: Path
+) -> None:
+    rgb = scene(40, 40)
+    alpha = np.full((40, 40), 255, np.uint8)
+    alpha[:, 25:] = 0
+    vectors = []
+    for name, hidden in (("black", np.zeros_like(rgb)), ("noise", scene(40, 40, 1))):
+        below = np.where(alpha[..., None] > 0, rgb, hidden)
+        Image.fromarray(np.dstack((below, alpha))).save(tmp_path / f"{name}.png")
+        outcome = program(
+            "estimate-degradation", tmp_path / f"{name}.png", "-m", tiny_weights, "--json"
+        )
+        vectors.append(json.loads(outcome.out)["degradation"]["vector"])
+    assert vectors[0] == vectors[1]
+
+
 def test_a_picture_on_standard_input_is_estimated(
     program: Program, photo: Path, tiny_weights: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

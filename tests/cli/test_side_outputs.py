@@ -1,0 +1,138 @@
+"""Reports, plots and JSON beside the results: whole, and never in place of a picture."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from tests.conftest import Outcome, scene
+
+Program = Callable[..., Outcome]
+
+
+@pytest.fixture
+def photo(tmp_path: Path) -> Path:
+    path = tmp_path / "photo.png"
+    Image.fromarray(scene(100, 104)).save(path)
+    return path
+
+
+def side_output(command: str, photo: Path, weights: Path, path: Path) -> list[object]:
+    """A command whose further file is to lie at a path."""
+    if command == "upscale":
+        result = path.with_name("result.png")
+        return ["upscale", photo, "-m", weights, "-o", result, "--report", path]
+    return ["estimate-degradation", photo, "-m", weights, "--plot", path]
+
+
+COMMANDS = [("upscale", "page.html"), ("estimate-degradation", "plot.svg")]
+
+
+@pytest.mark.parametrize(("command", "name"), COMMANDS)
+def test_a_file_that_is_there_is_kept_unless_told_otherwise(
+    program: Program, photo: Path, tiny_weights: Path, tmp_path: Path, command: str, name: str
+) -> None:
+    there = tmp_path / name
+    there.write_text("a diary")
+    arguments = side_output(command, photo, tiny_weights, there)
+    kept = program(*arguments)
+    assert kept.status == 1 and "--overwrite" in kept.err and kept.out == ""
+    assert there.read_text() == "a diary"
+    assert program(*arguments, "--overwrite").status == 0
+    assert "<" in there.read_text() and "diary" not in there.read_text()
+
+
+@pytest.mark.parametrize(("command", "name"), COMMANDS)
+def test_a_picture_is_never_replaced(
+    program: Program, photo: Path, tiny_weights: Path, tmp_path: Path, command: str, name: str
+) -> None:
+    before = photo.read_bytes()
+    refused = program(*side_output(command, photo, tiny_weights, photo), "--overwrite")
+    assert refused.status == 1 and "one of the pictures" in refused.err
+    assert photo.read_bytes() == before
+
+
+def test_a_report_is_not_the_result(
+    program: Program, photo: Path, tiny_weights: Path, tmp_path: Path
+) -> None:
+    result = tmp_path / "result.png"
+    arguments = ["upscale", photo, "-m", tiny_weights, "-o", result, "--report", result]
+    refused = program(*arguments)
+    assert refused.status == 1 and "one of the pictures" in refused.err
+    assert not result.exists()
+
+
+@pytest.mark.parametrize(("command", "name"), COMMANDS)
+def test_what_cannot_be_written_is_said_before_the_work(
+    program: Program, photo: Path, tiny_weights: Path, tmp_path: Path, command: str, name: str
+) -> None:
+    refused = program(*side_output(command, photo, tiny_weights, tmp_path))
+    assert refused.status == 1 and "is a folder" in refused.err and refused.out == ""
+    below_a_file = program(*side_output(command, photo, tiny_weights, photo / name))
+    assert below_a_file.status == 1 and "may not be written to" in below_a_file.err
+    assert below_a_file.out == ""
+
+
+def test_missing_folders_are_made(
+    program: Program, photo: Path, tiny_weights: Path, tmp_path: Path
+) -> None:
+    plot = tmp_path / "new" / "folder" / "plot.png"
+    assert program(*side_output("estimate-degradation", photo, tiny_weights, plot)).status == 0
+    with Image.open(plot) as drawn:
+        assert drawn.format == "PNG"
+
+
+def test_names_are_drawn_as_they_are_written(
+    program: Program, photo: Path, tiny_weights: Path, tmp_path: Path
+) -> None:
+    odd = photo.rename(tmp_path / r"$\frac$ 日本.png")
+    plot = tmp_path / "plot.svg"
+    outcome = program(*side_output("estimate-degradation", odd, tiny_weights, plot))
+    assert outcome.status == 0 and outcome.err == ""
+
+
+def test_degrade_keeps_a_json_that_is_there(program: Program, photo: Path, tmp_path: Path) -> None:
+    facts = tmp_path / "bad" / "photo.json"
+    facts.parent.mkdir()
+    facts.write_text('{"taken": "1999"}')
+    kept = program("degrade", photo, "-o", facts.parent)
+    assert kept.status == 1 and "photo.json exists already" in kept.err
+    assert facts.read_text() == '{"taken": "1999"}'
+    assert not facts.with_suffix(".png").exists()
+    assert program("degrade", photo, "-o", facts.parent, "--overwrite").status == 0
+    assert len(json.loads(facts.read_text())["vector"]) == 42
+
+
+def test_degrade_goes_on_after_what_cannot_be_written(
+    program: Program, photo: Path, tmp_path: Path
+) -> None:
+    other = tmp_path / "zebra.png"
+    other.write_bytes(photo.read_bytes())
+    (tmp_path / "bad" / "photo.json").mkdir(parents=True)
+    outcome = program("degrade", photo, other, "-o", tmp_path / "bad", "--overwrite")
+    assert outcome.status == 1 and "photo.json is a folder" in outcome.err
+    assert not (tmp_path / "bad" / "photo.png").exists()
+    assert (tmp_path / "bad" / "zebra.json").is_file()
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        ('{"vector": [0]}\n{"vector": [0]}\n', "2 estimates"),
+        ('{"layout": "blur", "vector": [0, 0]}', "'blur'"),
+        (json.dumps({"vector": ["1"] * 42}), "no degradation vector"),
+        ('{"vector": [' + ", ".join(["NaN"] * 42) + "]}", "no degradation vector"),
+    ],
+)
+def test_what_cannot_be_replayed_is_told_apart(
+    program: Program, photo: Path, tmp_path: Path, content: str, complaint: str
+) -> None:
+    facts = tmp_path / "theta.json"
+    facts.write_text(content)
+    refused = program("degrade", photo, "-o", tmp_path / "bad", "--degradation", facts)
+    assert refused.status == 1 and complaint in refused.err
+    assert len(refused.err.strip().splitlines()) == 1
