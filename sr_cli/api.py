@@ -5,21 +5,24 @@
 
 Pictures may be
 
-- `PIL.Image.Image` in any mode; the result is in the mode nearest to it that can hold it (``P``
-  becomes ``RGB`` or ``RGBA``); EXIF orientation is not applied: see `PIL.ImageOps.exif_transpose`;
+- `PIL.Image.Image` in any mode that says what is white, so not ``I`` and ``F``; the result is in
+  the mode nearest to it that can hold it (``P`` becomes ``RGB`` or ``RGBA``); EXIF orientation is
+  not applied: see `PIL.ImageOps.exif_transpose`;
 - numpy arrays ``(H, W)``, ``(H, W, 1)``, ``(H, W, 2)``, ``(H, W, 3)`` or ``(H, W, 4)`` of uint8,
   uint16 or any float in [0, 1]; two and four channels are gray and RGB with alpha;
 - torch tensors ``(C, H, W)`` or ``(N, C, H, W)`` with as many channels, of uint8 or any float in
   [0, 1], on any device.
 
-Results are of the same kind, type, shape and device, `Upscaler.scale` times as large.
+Results are of the same kind, type, shape and device, `Upscaler.scale` times as large.  Floats may
+stand out of [0, 1] by a half, as after sharpening; whatever goes further is on another scale.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,6 +40,8 @@ PictureT = TypeVar("PictureT", "Image.Image", "NDArray[Any]", "torch.Tensor")
 
 HIGHEST = {np.dtype(np.uint8): 255, np.dtype(np.uint16): 65535}
 """White, by the type of whole numbers."""
+OVERSHOOT = 0.5
+"""How far floats may stand out of [0, 1]."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +91,9 @@ class Upscaler:
 
         Raises:
             TypeError: It is no picture of a known kind.
-            ValueError: It has an impossible shape.
+            ValueError: It has an impossible shape or mode, or floats that are not in [0, 1]; or the
+                tile has a side below 0.
+            sr_cli.inference.errors.InferenceError: The model's results are no numbers.
         """
         return _converted(image, lambda pixels: self._enlarged(pixels, tile))
 
@@ -101,8 +108,7 @@ class Upscaler:
             None for a model that estimates nothing, or nothing that there are words for.
 
         Raises:
-            TypeError: It is no picture of a known kind.
-            ValueError: It has an impossible shape, or is a batch.
+            TypeError, ValueError, InferenceError: As of `upscale`; also if it is a batch.
         """
         layout, skill = self._opened.layout, self._opened.estimate
         if layout is None:
@@ -130,7 +136,7 @@ class Upscaler:
 
 
 def load(
-    name: str = DEFAULT_MODEL,
+    name: str | os.PathLike[str] = DEFAULT_MODEL,
     *,
     device: str = "auto",
     precision: PrecisionChoice = "fp32",
@@ -149,8 +155,12 @@ def load(
     Raises:
         sr_cli.zoo.manifest.ZooError: There is no such model, or its weights cannot be had.
         sr_cli.inference.errors.InferenceError: The device, precision or backend is not to be had.
+        ValueError: There is no such precision or backend at all.
     """
-    return Upscaler(open_model(name, device, precision, backend))
+    for given, choices in ((precision, PrecisionChoice), (backend, BackendChoice)):
+        if given not in get_args(choices):
+            raise ValueError(f"'{given}' is not one of {', '.join(get_args(choices))}")
+    return Upscaler(open_model(os.fspath(name), device, precision, backend))
 
 
 def _colours(pixels: Floats) -> Floats:
@@ -197,6 +207,7 @@ def _of_tensor(tensor: torch.Tensor, change: Change) -> Any:
     import torch
 
     if tensor.ndim == 4:
+        _check(tuple(tensor.shape), len(tensor) > 0, "(N, 1 to 4, H, W)")
         results = [_of_tensor(one, change) for one in tensor]
         return None if any(one is None for one in results) else torch.stack(results)
     channels = tensor.shape[0] if tensor.ndim == 3 else 0
@@ -214,6 +225,11 @@ def _of_tensor(tensor: torch.Tensor, change: Change) -> Any:
 def _of_pil(image: Image.Image, change: Change) -> Any:
     from PIL import Image
 
+    if image.mode in ("I", "F"):
+        raise ValueError(
+            f"a PIL image of mode {image.mode} does not say what is white: convert it first, to an "
+            "array of uint16 or of floats in [0, 1] for example"
+        )
     if image.mode.startswith("I;16"):
         result = _of_array(np.asarray(image, np.uint16), change)
         return None if result is None else Image.fromarray(result)
@@ -233,6 +249,8 @@ def _floats(array: NDArray[Any]) -> Floats:
     if array.dtype in HIGHEST:
         return array.astype(np.float32) / np.float32(HIGHEST[array.dtype])
     if np.issubdtype(array.dtype, np.floating):
+        if not (array.min() >= -OVERSHOOT and array.max() <= 1 + OVERSHOOT):  # NaN is neither
+            raise ValueError("floats must be in [0, 1]; divide pixels of 8 bits by 255")
         return array.astype(np.float32)
     raise TypeError(f"pixels must be uint8, uint16 or floats in [0, 1], not {array.dtype}")
 

@@ -125,6 +125,11 @@ def test_a_model_that_estimates_nothing_says_none(tmp_path: Path) -> None:
         (np.zeros((4, 4, 5), np.uint8), ValueError, "of shape"),
         (np.zeros((0, 4, 3), np.uint8), ValueError, "of shape"),
         (torch.zeros(4), ValueError, "of shape"),
+        (torch.zeros(0, 3, 4, 4), ValueError, "of shape"),
+        (Image.new("I", (4, 4)), ValueError, "what is white"),
+        (Image.new("F", (4, 4)), ValueError, "what is white"),
+        (np.full((4, 4, 3), 255.0), ValueError, r"in \[0, 1\]"),
+        (np.full((4, 4, 3), np.nan), ValueError, r"in \[0, 1\]"),
     ],
 )
 def test_what_is_no_picture_is_refused(
@@ -132,3 +137,21 @@ def test_what_is_no_picture_is_refused(
 ) -> None:
     with pytest.raises(error, match=words):
         model.upscale(picture)
+
+
+def test_floats_may_stand_out_a_little(model: sr_cli.Upscaler) -> None:
+    sharpened = PICTURE.astype(np.float32) / 255 * 1.4 - 0.2
+    assert model.upscale(sharpened).shape == (48, 64, 3)
+
+
+def test_what_cannot_be_asked_for_is_said(tmp_path: Path, model: sr_cli.Upscaler) -> None:
+    with pytest.raises(ValueError, match="'tensorrt' is not one of auto, torch, onnx"):
+        sr_cli.load(backend="tensorrt")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="'fp8' is not one of"):
+        sr_cli.load(precision="fp8")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="-1"):
+        model.upscale(PICTURE, tile=-1)
+
+
+def test_a_path_names_a_model(tiny_weights: Path) -> None:
+    assert sr_cli.load(tiny_weights, device="cpu").name == str(tiny_weights)

@@ -200,6 +200,24 @@ def test_all_orientations_average_out_what_depends_on_them() -> None:
     assert np.abs(averaged.rgb - once.rgb).max() > 1e-4
 
 
+@pytest.mark.parametrize("shape", [(1, 1), (60, 1), (1, 60)])
+def test_a_side_of_one_pixel_can_be_turned(shape: tuple[int, int]) -> None:
+    result = torch_engine(network()).upscale(picture(*shape), orientations=8)
+    assert result.rgb.shape == (4 * shape[0], 4 * shape[1], 3)
+
+
+@pytest.mark.parametrize("damaged", ["restorer.fusion.weight", "degradation_tail.bias"])
+def test_results_that_are_no_numbers_are_refused(damaged: str) -> None:
+    net = network()
+    with torch.no_grad():
+        net.get_parameter(damaged).fill_(torch.nan)
+    engine = torch_engine(net)
+    with pytest.raises(InferenceError, match="no numbers"):
+        assert engine.upscale(picture(16, 16)).vector is not None
+    with pytest.raises(InferenceError, match="no numbers"):
+        assert engine.estimate(picture(16, 16)) is not None
+
+
 class Stretched(SuperResolver):
     """Depends on where in the picture a pixel is."""
 
