@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import re
 from collections.abc import Callable, Iterable
 from enum import StrEnum
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sr_cli.cli import console, options
+from sr_cli.cli import console, options, side_outputs
 from sr_cli.cli.evaluation_answer import answer_of
 from sr_cli.cli.evaluation_rounds import Round, Settings, plan, run, times
 from sr_cli.cli.evaluation_tables import print_answer
@@ -81,6 +82,9 @@ def evaluate(
             "--truth", help="Also give the Restorer the truth, or nothing, instead of an estimate."
         ),
     ] = False,
+    tta: Annotated[
+        bool, typer.Option("--tta", help="Also average over all flips and turns, as upscale does.")
+    ] = False,
     compare: Annotated[
         bool, typer.Option("--compare", help="Put the papers' figures beside ours.")
     ] = False,
@@ -91,6 +95,9 @@ def evaluate(
         bool, typer.Option("--skill", help="Print the skill of every number.")
     ] = False,
     per_image: Annotated[Path | None, typer.Option(help="Write every row to this CSV.")] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace an existing CSV.")
+    ] = False,
     save_images: Annotated[
         Path | None, typer.Option(help="Write inputs and results below this folder.")
     ] = None,
@@ -106,6 +113,8 @@ def evaluate(
     """
     from sr_cli.inference.opening import torch_device
 
+    if per_image:
+        side_outputs.check(per_image, overwrite=overwrite)
     turns = _iterations(iterations)
     chosen = _protocol(protocol, scale)
     settings = Settings(
@@ -118,6 +127,7 @@ def evaluate(
         save_images,
         torch_device(device),
         precision.value,
+        tta,
     )
     rounds = plan(settings, data, model or [DEFAULT_MODEL], scale or [], turns, truth=truth)
     if len(rounds) > 1:
@@ -202,10 +212,11 @@ def _write_csv(path: Path, rows: list[tuple[Round, Row]]) -> None:
     from sr_cli.metrics.evaluation import KEYS
 
     used = [key for key in KEYS if any(key in row.values for _, row in rows)]
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(["data", "scale", "method", "picture", "condition", *used])
-        for one, row in rows:
-            values = [row.values.get(key, "") for key in used]
-            place = one.data.resolve().name, one.benchmark.scale
-            writer.writerow([*place, row.method, row.picture, row.condition, *values])
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow(["data", "scale", "method", "picture", "condition", *used])
+    for one, row in rows:
+        values = [row.values.get(key, "") for key in used]
+        place = one.data.resolve().name, one.benchmark.scale
+        writer.writerow([*place, row.method, row.picture, row.condition, *values])
+    side_outputs.write(path, text.getvalue().encode("utf-8", "backslashreplace"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -16,10 +16,15 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from sr_cli.degradation.layout import Layout
+    from sr_cli.inference.engine import Engine
+    from sr_cli.inference.opening import OpenModel
     from sr_cli.metrics.evaluation import Findings, Job, Measures, Restore, Row
     from sr_cli.metrics.protocols import Benchmark, Case, Protocol
     from sr_cli.networks.stages import SuperResolver
     from sr_cli.zoo.loading import LoadedModel
+
+    Model = LoadedModel | OpenModel
+    """Weights, or an ONNX file."""
 
 BICUBIC = "bicubic"
 TOLD_UNDER = ("real", "real-published", "real-cropped", "aniso")
@@ -39,6 +44,7 @@ class Settings:
     save_images: Path | None
     device: torch.device
     precision: Literal["fp32", "fp16", "bf16"]
+    tta: bool = False
 
 
 @dataclass
@@ -50,6 +56,8 @@ class Round:
     jobs: list[Job]
     methods: dict[str, Restore]
     layouts: dict[str, Layout | None]
+    own_precisions: Mapping[str, str]
+    """What methods compute in that do not take what was asked for: ONNX files."""
     failed: list[str] = field(default_factory=list)
     place: Path = Path()
     """Where pictures are saved, below the folder that was named for them."""
@@ -74,6 +82,8 @@ def plan(
     truth: bool,
 ) -> list[Round]:
     """Everything that has to be done, with models loaded and files found, but none read."""
+    from sr_cli.inference.opening import OpenModel
+
     models = _models([name for name in dict.fromkeys(names) if name != BICUBIC], settings, scales)
     if not models and settings.estimate_only:
         raise console.CommandError("Bicubic interpolation estimates nothing: name a model.")
@@ -83,16 +93,16 @@ def plan(
         before = len(rounds)
         problem: Exception | None = None
         for scale in wanted:
-            methods, layouts = _methods(
-                [one for one in models if one.scale == scale], scale, settings, turns, truth=truth
-            )
+            there = [one for one in models if one.scale == scale]
+            methods, layouts = _methods(there, scale, settings, turns, truth=truth)
+            precisions = {m.name: m.engine.precision for m in there if isinstance(m, OpenModel)}
             benchmark = settings.protocol.at(scale)
             try:
                 jobs = _jobs(benchmark, folder, settings)
             except FileNotFoundError as error:
                 problem = error
                 continue
-            rounds.append(Round(folder, benchmark, jobs, methods, layouts))
+            rounds.append(Round(folder, benchmark, jobs, methods, layouts, precisions))
         # Bicubic alone takes the scales that a ready data set has.
         if problem and (models or scales or len(rounds) == before):
             raise console.CommandError(str(problem))
@@ -109,11 +119,9 @@ def _jobs(benchmark: Benchmark, folder: Path, settings: Settings) -> list[Job]:
         raise console.CommandError(str(error)) from None
 
 
-def _models(names: list[str], settings: Settings, scales: list[int]) -> list[LoadedModel]:
-    from sr_cli.zoo.loading import load
-
+def _models(names: list[str], settings: Settings, scales: list[int]) -> list[Model]:
     protocol = settings.protocol
-    models = [load(name) for name in names]
+    models = [_model(name, settings) for name in names]
     for one in models:
         if one.scale not in protocol.scales:
             raise console.CommandError(
@@ -127,8 +135,15 @@ def _models(names: list[str], settings: Settings, scales: list[int]) -> list[Loa
     return models
 
 
+def _model(name: str, settings: Settings) -> Model:
+    from sr_cli.inference.opening import names_onnx_file, open_model
+    from sr_cli.zoo.loading import load
+
+    return open_model(name, str(settings.device)) if names_onnx_file(name) else load(name)
+
+
 def _methods(
-    models: list[LoadedModel],
+    models: list[Model],
     scale: int,
     settings: Settings,
     turns: tuple[int, ...],
@@ -141,37 +156,64 @@ def _methods(
     methods: dict[str, Restore] = {} if settings.estimate_only else {BICUBIC: bicubic(scale)}
     layouts: dict[str, Layout | None] = {}
     for one in models:
-        variants = {f"{one.name} T={n}": _turned(one, n) for n in turns} or {one.name: one.network}
-        for name, network in variants.items():
-            methods[name] = _restore(network, settings)
+        engines = {f"{one.name} T={n}": _turned(one, n, settings) for n in turns}
+        for name, engine in (engines or {one.name: _engine(one, settings)}).items():
+            methods[name] = _restore(engine, settings)
             layouts[name] = one.layout
+            if settings.tta and not settings.estimate_only:
+                methods[f"{name} tta"] = _restore(engine, settings, orientations=8)
         if truth:
             methods[f"{one.name} nothing given"] = _told(one, settings, truth=False)
             methods[f"{one.name} truth given"] = _told(one, settings, truth=True)
     return methods, layouts
 
 
-def _turned(model: LoadedModel, iterations: int) -> SuperResolver:
+def _engine(model: Model, settings: Settings) -> Engine:
+    from sr_cli.inference.opening import OpenModel
+
+    return model.engine if isinstance(model, OpenModel) else _running(model.network, settings)
+
+
+def _running(network: SuperResolver, settings: Settings) -> Engine:
+    from sr_cli.inference.torch_backend import torch_engine
+
+    return torch_engine(network, settings.device, settings.precision)
+
+
+def _weights(model: Model) -> LoadedModel:
+    """A model whose network can be run in other ways than its own."""
+    from sr_cli.inference.opening import OpenModel
+
+    if isinstance(model, OpenModel):
+        raise console.CommandError(
+            f"{model.name} is an ONNX file, which runs in one way only: for --iterations and "
+            "--truth name the weights that it was made of."
+        )
+    return model
+
+
+def _turned(model: Model, iterations: int, settings: Settings) -> Engine:
     from sr_cli.metrics.studies import with_iterations
 
     try:
-        return with_iterations(model.network, iterations)
+        return _running(with_iterations(_weights(model).network, iterations), settings)
     except TypeError:
         raise console.CommandError(
             f"{model.name} does not alternate, so it has no number of iterations."
         ) from None
 
 
-def _told(model: LoadedModel, settings: Settings, *, truth: bool) -> Restore:
+def _told(model: Model, settings: Settings, *, truth: bool) -> Restore:
     """A DAN that is given the truth, or nothing, in place of an estimate."""
     from sr_cli.metrics.studies import Told
     from sr_cli.networks.dan import DAN
 
-    if not isinstance(model.network, DAN) or settings.protocol.name not in TOLD_UNDER:
+    dan = _weights(model).network
+    if not isinstance(dan, DAN) or settings.protocol.name not in TOLD_UNDER:
         names = ", ".join(TOLD_UNDER[:-1]) + " and " + TOLD_UNDER[-1]
         raise console.CommandError(f"The truth can be given to a DAN under the protocols {names}.")
-    network = Told(model.network)
-    restore = _restore(network, settings)
+    network = Told(dan)
+    restore = _restore(_running(network, settings), settings)
 
     def told(case: Case) -> tuple[Tensor, Tensor | None]:
         if case.vector is None or len(case.vector) != network.vector.numel():
@@ -185,19 +227,15 @@ def _told(model: LoadedModel, settings: Settings, *, truth: bool) -> Restore:
     return told
 
 
-def _restore(network: SuperResolver, settings: Settings) -> Restore:
+def _restore(engine: Engine, settings: Settings, *, orientations: int = 1) -> Restore:
     import torch
-
-    from sr_cli.inference.torch_backend import torch_engine
-
-    engine = torch_engine(network, settings.device, settings.precision)
 
     def restore(case: Case) -> tuple[Tensor, Tensor | None]:
         rgb = case.lr.permute(1, 2, 0).contiguous().numpy()
         if settings.estimate_only:
             picture, vector = case.lr, engine.estimate(rgb)
         else:
-            result = engine.upscale(rgb)
+            result = engine.upscale(rgb, orientations=orientations)
             picture, vector = torch.from_numpy(result.rgb).permute(2, 0, 1), result.vector
         return picture, None if vector is None else torch.from_numpy(vector)
 
@@ -253,7 +291,8 @@ def _tag(condition: str) -> str:
 def _save(folder: Path, file: str, method: str, picture: Tensor) -> None:
     from sr_cli.images import Picture, write
 
-    name = Path(method).stem if method.endswith((".safetensors", ".pth")) else Path(method).name
+    is_file = method.endswith((".safetensors", ".pth", ".onnx"))
+    name = Path(method).stem if is_file else Path(method).name
     place = folder / name
     place.mkdir(parents=True, exist_ok=True)
     rgb = picture.clamp(0, 1).permute(1, 2, 0).contiguous().numpy()

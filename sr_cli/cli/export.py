@@ -54,9 +54,11 @@ def export_onnx(
     """
     suffix = "" if precision is ExportPrecision.FP32 else f"-{precision.value}"
     target = out or Path(f"{_stem(model)}{suffix}.onnx")
-    _check(target, overwrite=overwrite)
+    _check(model, target, overwrite=overwrite)
     if calibration is not None and precision is not ExportPrecision.INT8:
         raise typer.BadParameter("--calibration is for --precision int8")
+    if calibration is not None and not calibration.is_dir():
+        raise console.CommandError(f"There is no folder {calibration} to calibrate with.")
     from sr_cli.export import calibration as pictures
     from sr_cli.export import making
     from sr_cli.export.verify import verify as compare
@@ -98,7 +100,13 @@ def _stem(model: str) -> str:
     return next((name.removesuffix(one) for one in known if name.endswith(one)), name)
 
 
-def _check(target: Path, *, overwrite: bool) -> None:
+def _check(model: str, target: Path, *, overwrite: bool) -> None:
+    from sr_cli.inference.opening import names_onnx_file
+
+    if names_onnx_file(model):
+        raise console.CommandError(f"{model} is an ONNX file already; name the weights.")
+    if target.is_dir():
+        raise console.CommandError(f"{target} is a folder; name a file.")
     if target.suffix.lower() != ".onnx":
         raise console.CommandError(f"{target} must end in .onnx, the only kind of file written.")
     if target.exists() and not overwrite:

@@ -101,8 +101,8 @@ def _of_file(
     file = read(path)
     if precision not in ("auto", file.facts.precision):
         raise InferenceError(
-            f"{name} computes in {file.facts.precision}. Leave --precision out, or export it again "
-            f"with --precision {precision}."
+            f"{name} computes in {file.facts.precision}. Leave --precision out, or name the "
+            "weights that it was made of."
         )
     return _running(file, name, place)
 

@@ -210,11 +210,13 @@ def writable(path: Path, *, overwrite: bool) -> None:
     """Check that a weights file may be written.
 
     Raises:
-        ZooError: It has another ending than ``.safetensors``, exists and must not be replaced, or
-            its folder cannot be written to.
+        ZooError: It has another ending than ``.safetensors``, is a folder, exists and must not be
+            replaced, or its folder cannot be written to.
     """
     if path.suffix.lower() != ".safetensors":
         raise ZooError(f"{path} must end in .safetensors, the only kind of file written.")
+    if path.is_dir():
+        raise ZooError(f"{path} is a folder; name a file.")
     if path.exists() and not overwrite:
         raise ZooError(f"{path} exists already; --overwrite replaces it.")
     if not os.access(path.parent, os.W_OK):

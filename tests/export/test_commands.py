@@ -76,15 +76,36 @@ def test_an_existing_file_and_wrong_names_are_refused(
     exported: Path, tmp_path: Path, program: Program
 ) -> None:
     before = exported.read_bytes()
+    (tmp_path / "folder.onnx").mkdir()
     for out, words in (
         (exported, "exists already; --overwrite replaces it"),
         (tmp_path / "model.pt", "must end in .onnx"),
         (tmp_path / "nowhere" / "model.onnx", "There is no folder"),
+        (tmp_path / "folder.onnx", "is a folder"),
     ):
         outcome = program("export-onnx", "-o", out)
         assert outcome.status == 1 and words in outcome.err
     assert exported.read_bytes() == before
-    assert program("export-onnx", "-o", tmp_path / "x.onnx", "--calibration", tmp_path).status == 2
+    calibrated = ("export-onnx", "-o", tmp_path / "x.onnx", "--calibration")
+    assert program(*calibrated, tmp_path).status == 2
+    missing = program(*calibrated, tmp_path / "none", "--precision", "int8")
+    assert missing.status == 1 and "There is no folder" in missing.err
+
+
+def test_the_file_is_measured_as_its_weights_are(
+    exported: Path, tiny_weights: Path, tmp_path: Path, program: Program
+) -> None:
+    Image.fromarray(scene(96, 108)).save(tmp_path / "photo.png")
+    run = ("evaluate", "--data", tmp_path, "-m", tiny_weights, "-m", exported)
+    answer = json.loads(program(*run, "--json").out)
+    ours, theirs = (answer["methods"][str(name)] for name in (tiny_weights, exported))
+    assert theirs == pytest.approx(ours, abs=1e-3)
+    assert answer["own_precisions"] == {str(exported): "fp32"}
+    assert len(answer["skill"][str(exported)]) == 42
+    refused = program(*run, "--iterations", "1,2")
+    assert refused.status == 1 and "runs in one way only" in refused.err
+    again = program("export-onnx", "-m", exported, "-o", tmp_path / "again.onnx")
+    assert again.status == 1 and "ONNX file already" in again.err
 
 
 def test_the_file_gives_the_weights_picture(

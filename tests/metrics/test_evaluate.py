@@ -127,6 +127,27 @@ def test_iterations_and_the_truth_are_methods_of_their_own(
     assert study[f"{name} nothing given"] not in (plain[name], study[f"{name} truth given"])
 
 
+def test_flips_and_turns_are_a_method_of_their_own(
+    program: Program, data: Path, tiny_weights: Path
+) -> None:
+    run = ("evaluate", "-m", tiny_weights, "--data", data, "--tta", "--json")
+    methods = answers(program(*run))[0]["methods"]
+    assert list(methods) == ["bicubic", str(tiny_weights), f"{tiny_weights} tta"]
+    assert methods[f"{tiny_weights} tta"] != methods[str(tiny_weights)]
+
+
+def test_a_csv_that_is_there_is_kept_unless_told_otherwise(
+    program: Program, data: Path, tmp_path: Path
+) -> None:
+    rows = tmp_path / "rows.csv"
+    rows.write_text("a diary")
+    run = ("evaluate", "-m", "bicubic", "--data", data, "--scale", 4, "--per-image", rows)
+    assert "--overwrite" in sentence(program(*run))
+    assert rows.read_text() == "a diary"
+    assert program(*run, "--overwrite").status == 0
+    assert rows.read_text().startswith("data,scale,method")
+
+
 @pytest.mark.parametrize("text", ["0..2", "4..1", "many", "1..", "-1"])
 def test_iterations_that_make_no_sense_are_misuse(
     program: Program, data: Path, tiny_weights: Path, text: str
