@@ -32,6 +32,8 @@ def degrade(
 
     Example: sr-cli degrade photo.png -o bad/ --seed 7
     """
+    if out.exists() and not out.is_dir():
+        raise typer.BadParameter(f"{out} is a file, and -o names a folder")
     sources = find_sources(images, recursive=False)
     replay = None if degradation is None else _vector(degradation)
     import torch
@@ -43,7 +45,8 @@ def degrade(
     model = TwoStageModel()
     drawn = None if replay is None else model.decode(torch.tensor(replay))
     failed = 0
-    for source, target in zip(sources, plan_outputs(sources, out, "", ".png"), strict=True):
+    targets = plan_outputs(sources, out, "", ".png", folder=True)
+    for source, target in zip(sources, targets, strict=True):
         try:
             facts = target.with_suffix(".json")
             for path in (target, facts):

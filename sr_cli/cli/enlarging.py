@@ -107,7 +107,7 @@ def work_of(job: Job) -> batch.Work[Taken, Made]:
 
 def _take(job: Job, source: Source, target: Path) -> Taken | None:
     """Read a picture; None if its output is there already."""
-    from sr_cli.images import PictureError, is_whole, prepare, read
+    from sr_cli.images import PictureError, is_whole, prepare
 
     if source.problem is not None:
         raise PictureError(source.problem)
@@ -123,12 +123,22 @@ def _take(job: Job, source: Source, target: Path) -> Taken | None:
                 "--skip-existing leaves it"
             )
     began = time.perf_counter()
-    picture = read(source.content, max_pixels=job.max_pixels)
+    picture = _read(job, source)
     format = _format(job, source, target)
     if target != STANDARD:
         width, height = (_scaled(job, side) for side in (picture.width, picture.height))
         prepare(target, format=format, width=width, height=height)
     return Taken(source, target, picture, format, time.perf_counter() - began)
+
+
+def _read(job: Job, source: Source) -> Picture:
+    from sr_cli.images import PictureError, PixelLimitError, read
+
+    try:
+        return read(source.content, max_pixels=job.max_pixels)
+    except PixelLimitError as error:
+        wish = f"if that is meant, raise it with --max-pixels {error.pixels}"
+        raise PictureError(f"{error}; {wish}") from None
 
 
 def _make(job: Job, taken: Taken, meanwhile: Callable[[], None]) -> Made:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import glob
 import hashlib
 import io
 import os
+import re
 import sys
 import unicodedata
 from collections import Counter
@@ -18,6 +20,11 @@ from sr_cli.cli.console import CommandError
 
 STANDARD = Path("-")
 """Standard input among the inputs, standard output among the outputs."""
+
+
+_ENLARGED = "_x\0"
+"""Stands for any enlargement behind a name; no file name has a zero byte."""
+_ENDS_ENLARGED = re.compile(r"_x\d+(\.\d+)?$")
 
 
 @dataclass(frozen=True)
@@ -78,11 +85,37 @@ def _named(name: str, recursive: bool, *, patterns: bool = True) -> list[Source]
         ]
     if not (patterns and glob.has_magic(name)) or os.path.lexists(name):
         return [Source(path, Path(path.name))]
+    matches = list(_matches(path, recursive))
     fixed = Path(*_before_magic(path))
-    matches = [Path(m) for m in sorted(glob.glob(name, recursive=True))]  # noqa: PTH207
-    return [Source(p, p.relative_to(fixed)) for p in matches if p.is_file()] or [
-        _nothing(path, "nothing matches this pattern")
+    return [Source(p, p.relative_to(fixed)) for p in matches] or [
+        _nothing(path, "no picture matches this pattern")
     ]
+
+
+def _matches(pattern: Path, recursive: bool) -> Iterator[Path]:
+    """The files that a pattern names, and the pictures of the folders that it does.
+
+    Files of other endings than pictures' are matched only by a pattern that has an ending itself,
+    links to folders not at all: what ``**`` matches goes round in circles by them.
+    """
+    from sr_cli.images import PICTURE_SUFFIXES, find_pictures
+
+    kept = len(list(_before_magic(pattern)))
+    for found in sorted(glob.glob(str(pattern), recursive=True)):  # noqa: PTH207
+        path = Path(found)
+        if "**" in pattern.parts and any(map(Path.is_symlink, _folders_behind(path, kept))):
+            continue
+        if path.is_dir():
+            if not path.is_symlink():
+                with contextlib.suppress(OSError):
+                    yield from find_pictures(path, recursive=recursive)
+        elif path.is_file() and (pattern.suffix or path.suffix.lower() in PICTURE_SUFFIXES):
+            yield path
+
+
+def _folders_behind(path: Path, parts: int) -> list[Path]:
+    """The folders that a path goes through, behind the first so many of its parts."""
+    return [folder for folder in path.parents if len(folder.parts) > parts]
 
 
 def _nothing(path: Path, problem: str) -> Source:
@@ -122,7 +155,7 @@ def leave_out_results(
     """Parts the pictures from the results of an earlier run over the same folder.
 
     A result is known by its name, whatever its format, and only while the picture that it was made
-    of is among the sources.
+    of is among the sources: it ends in the suffix, or in that of another enlargement (``_x2``).
 
     Returns:
         The pictures, and what is left out; all are pictures if the suffix is empty.
@@ -134,16 +167,24 @@ def leave_out_results(
         folder = _folder_for(source, out)
         for stem in _stems(source):
             made.setdefault(_key(folder / f"{stem}{suffix}"), set()).add(source)
+            made.setdefault(_key(folder / f"{stem}{_ENLARGED}"), set()).add(source)
     kept: list[Source] = []
     left_out: list[Source] = []
     for source in sources:
-        makers = made.get(_key(source.path.parent / source.path.stem), set()) - {source}
-        (left_out if makers else kept).append(source)
+        stem = source.path.stem
+        names = {stem, _ENDS_ENLARGED.sub(_ENLARGED, stem)}
+        makers = {one for name in names for one in made.get(_key(source.path.parent / name), ())}
+        (left_out if makers - {source} else kept).append(source)
     return kept, left_out
 
 
 def plan_outputs(
-    sources: list[Source], out: Path | None, suffix: str, extension: str | Callable[[Source], str]
+    sources: list[Source],
+    out: Path | None,
+    suffix: str,
+    extension: str | Callable[[Source], str],
+    *,
+    folder: bool = False,
 ) -> list[Path]:
     """Where each result goes; no two go to the same place.
 
@@ -158,8 +199,9 @@ def plan_outputs(
             `STANDARD` for standard output, where one from standard input goes if this is None.
         suffix: Put behind the name, like ``_x4``.
         extension: With its dot, or what tells it of a source.
+        folder: Whether ``out`` is one whatever it is called.
     """
-    if out is not None and len(sources) == 1 and _is_file_name(out):
+    if out is not None and len(sources) == 1 and not folder and _is_file_name(out):
         return [out]
     endings = [extension if isinstance(extension, str) else extension(s) for s in sources]
     plans: dict[int, Path] = {}

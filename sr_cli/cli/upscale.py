@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -23,10 +24,11 @@ def upscale(
         ),
     ],
     out: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
             "-o",
             "--out",
+            metavar="<path>",
             help="A file for one picture, else a folder (made if missing); - for standard output.",
         ),
     ] = None,
@@ -109,11 +111,14 @@ def upscale(
         raise typer.BadParameter("--skip-existing and --overwrite contradict each other")
     if suffix == "" and out is None:
         raise typer.BadParameter("an empty --suffix needs -o, since results are new files")
+    if suffix and set(suffix) & set("/\\\0"):
+        raise typer.BadParameter("--suffix is a part of a name and holds no slashes; see -o")
     _check_format(format)
     sources = find_sources(inputs, recursive=recursive)
-    piped = out == STANDARD or (out is None and any(source.data for source in sources))
+    place = None if out is None else Path(out)
+    piped = place == STANDARD or (place is None and any(source.data for source in sources))
     if piped:
-        _check_standard_output(sources, out, as_json=as_json)
+        _check_standard_output(sources, place, as_json=as_json)
     from sr_cli.cli.report import Report
     from sr_cli.inference.opening import open_model
 
@@ -131,7 +136,8 @@ def upscale(
         for one in opened
     ]
     name = f"_x{factor:g}" if suffix is None else suffix
-    pairs = _pairs(jobs[0], sources, out, name)
+    folder = out is not None and out.endswith(("/", os.sep))
+    pairs = _pairs(jobs[0], sources, place, name, folder=folder)
     if report:
         pictures = [path for source, target in pairs for path in (source.path, target)]
         side_outputs.check(report, overwrite=overwrite, pictures=pictures)
@@ -164,7 +170,7 @@ def _check_standard_output(sources: list[Source], out: Path | None, *, as_json: 
 
 
 def _pairs(
-    job: Job, sources: list[Source], out: Path | None, suffix: str
+    job: Job, sources: list[Source], out: Path | None, suffix: str, *, folder: bool
 ) -> list[tuple[Source, Path]]:
     """Pictures and where their results go, with the way there cleared of what killed runs left."""
     from sr_cli.images import sweep
@@ -175,7 +181,7 @@ def _pairs(
             f"{len(results)} left out as results of other pictures here, "
             f"such as {console.shown_path(results[0].path)}"
         )
-    targets = plan_outputs(kept, out, suffix, lambda source: ending_of(job, source))
-    for folder in {target.parent for target in targets}:
-        sweep(folder)
+    targets = plan_outputs(kept, out, suffix, lambda source: ending_of(job, source), folder=folder)
+    for place in {target.parent for target in targets}:
+        sweep(place)
     return list(zip(kept, targets, strict=True))

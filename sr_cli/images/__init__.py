@@ -2,7 +2,14 @@
 
 from sr_cli.images.discovery import PICTURE_SUFFIXES, find_pictures
 from sr_cli.images.formats import default_format, ending, known_formats, losses, suffix_format
-from sr_cli.images.picture import DiskFullError, Metadata, Picture, PictureError, replaced
+from sr_cli.images.picture import (
+    DiskFullError,
+    Metadata,
+    Picture,
+    PictureError,
+    PixelLimitError,
+    replaced,
+)
 from sr_cli.images.probing import begins_like_picture, is_text, is_whole, result_format
 from sr_cli.images.reading import MAX_PIXELS, read
 from sr_cli.images.temporary import sweep
@@ -17,6 +24,7 @@ __all__ = [
     "Metadata",
     "Picture",
     "PictureError",
+    "PixelLimitError",
     "begins_like_picture",
     "bleed",
     "default_format",

@@ -139,12 +139,13 @@ def suffix_format(suffix: str) -> str:
 
 
 def ending(name: str, like: str = "") -> str:
-    """The file name ending of a format: one that is given if it is the format's, else the usual.
+    """The file name ending of a format, in lower case: a given one if it is its, else the usual.
 
     Raises:
         PictureError: No such format.
     """
-    return like if like.lower() in find(name, "").suffixes else known_formats()[name.lower()]
+    like = like.lower()
+    return like if like in find(name, "").suffixes else known_formats()[name.lower()]
 
 
 def losses(picture: Picture, format: str) -> tuple[str, ...]:

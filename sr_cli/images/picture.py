@@ -28,6 +28,15 @@ class DiskFullError(PictureError):
     """There is no room to write a picture; the next one will not fit either."""
 
 
+class PixelLimitError(PictureError):
+    """A picture of more pixels than are wanted."""
+
+    def __init__(self, message: str, pixels: int) -> None:
+        super().__init__(message)
+        self.pixels = pixels
+        """How many it has."""
+
+
 @dataclass(frozen=True)
 class Metadata:
     """What a file says beside its pixels, kept so that it can be written again."""

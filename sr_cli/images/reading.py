@@ -16,7 +16,14 @@ from PIL import Image, ImageCms, ImageFile
 
 from sr_cli.images import colour, exif
 from sr_cli.images.colour import Samples
-from sr_cli.images.picture import ColorModel, Floats, Metadata, Picture, PictureError
+from sr_cli.images.picture import (
+    ColorModel,
+    Floats,
+    Metadata,
+    Picture,
+    PictureError,
+    PixelLimitError,
+)
 from sr_cli.images.quiet import quiet
 
 MAX_PIXELS = 200_000_000
@@ -177,14 +184,15 @@ def check_header(image: ImageFile.ImageFile, max_pixels: int, length: int) -> No
         length: Bytes of the file.
 
     Raises:
-        PictureError: It has no pixels, too many, or more than can be true.
+        PixelLimitError: It has too many pixels.
+        PictureError: It has none, or more than can be true.
     """
     width, height = image.size
     if width < 1 or height < 1:
         raise PictureError(f"the picture has no pixels: it is {width} x {height}")
     if width * height > max_pixels:
-        wish = f"; if that is meant, raise it with --max-pixels {width * height}"
-        raise PictureError(f"the picture is {width} x {height}, {_too_large(max_pixels)}{wish}")
+        words = f"the picture is {width} x {height}, {_too_large(max_pixels)}"
+        raise PixelLimitError(words, width * height)
     if width * height > max(_SMALL, _DENSEST * length):
         raise PictureError(
             f"the picture is damaged: it says that it is {width} x {height}, more than its "

@@ -32,6 +32,19 @@ else:
         return True
 
 
+def is_device(path: Path) -> bool:
+    """Whether a path is a device or a pipe, which is written to and never replaced."""
+    return path.exists() and not path.is_file() and not path.is_dir()
+
+
+def followed(path: Path) -> Path:
+    """Where a file is to be made: a link stays, what it points to is replaced.
+
+    Links to pipes (``/dev/stdout``, ``/dev/fd/63``) are names of what no path leads to.
+    """
+    return path.resolve() if path.is_symlink() and not is_device(path) else path
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
     """A stream whose content becomes the file at the end, or vanishes on any error.
@@ -39,11 +52,10 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     The content grows in a hidden file in the same folder. What a killed process leaves of it is
     removed by `sweep`.
     """
-    if path.is_symlink():
-        path = path.resolve()  # the link stays, what it points to is replaced
+    path = followed(path)
     if path.is_dir():
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-    if path.exists() and not path.is_file():
+    if is_device(path):
         whole = io.BytesIO()  # writers go back and forth, which a pipe cannot
         yield whole
         path.write_bytes(whole.getvalue())

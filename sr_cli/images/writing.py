@@ -30,7 +30,7 @@ from sr_cli.images.picture import (
 )
 from sr_cli.images.quiet import quiet
 from sr_cli.images.raw_files import Rows
-from sr_cli.images.temporary import replacing
+from sr_cli.images.temporary import followed, is_device, replacing
 
 Color = Literal["keep", "srgb"]
 """Whether colours go back into the picture's own profile or stay sRGB."""
@@ -155,15 +155,14 @@ def prepare(path: Path, *, format: str | None = None, width: int, height: int) -
     """
     _check_sides(formats.find(format, path.suffix), width, height)
     with _os_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
         with contextlib.suppress(FileNotFoundError):
             path.lstat()  # notices names that are too long
-        if path.is_symlink():
-            path = path.resolve()
+        path = followed(path)
+    with _os_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
         if path.is_dir():
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-        device = path.exists() and not path.is_file()
-        if not os.access(path if device else path.parent, os.W_OK):
+        if not os.access(path if is_device(path) else path.parent, os.W_OK):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
 

@@ -20,6 +20,7 @@ from PIL import Image
 from sr_cli.images.preview import busiest
 from sr_cli.inference.engine import Engine
 from tests.batches.conftest import Upscale, draw, names
+from tests.conftest import Outcome
 
 Send = Callable[[bytes], None]
 linux = pytest.mark.skipif(sys.platform != "linux", reason="names and devices of Linux")
@@ -45,6 +46,30 @@ def test_a_pattern_keeps_the_tree_below_its_fixed_part(upscale: Upscale, here: P
         draw(here / name)
     assert upscale("in/**/*.png", "-o", "out").status == 0
     assert names(here / "out") == ["a_x4.png", "x/b_x4.png"]
+
+
+def test_a_pattern_finds_pictures_and_those_of_folders(upscale: Upscale, here: Path) -> None:
+    draw(here / "in1" / "a.png")
+    draw(here / "in2" / "sub" / "b.png")
+    (here / "in1" / "notes.txt").write_text("no picture")
+    assert upscale("in*", "-o", "out").status == 0
+    assert names(here / "out") == ["in1/a_x4.png"]
+    assert upscale("in1/*", "-o", "flat").status == 0
+    assert names(here / "flat") == ["a_x4.png"]
+    asked_for = upscale("in1/*.txt", "in1/a.png", "-o", "text")
+    assert asked_for.status == 1 and "notes.txt: this is text" in asked_for.err
+    none = upscale("in2/*.jpg")
+    assert none.status == 1 and "no picture matches this pattern" in none.err
+
+
+@pytest.mark.skipif(os.name != "posix", reason="links of POSIX")
+def test_a_pattern_does_not_go_round_in_circles(upscale: Upscale, here: Path) -> None:
+    draw(here / "in" / "a.png")
+    (here / "in" / "loop").symlink_to(here / "in")
+    for pattern in ("in/**", "in/*", "in/**/*.png"):
+        out = here / f"out{len(pattern)}"
+        assert upscale(pattern, "-o", out).status == 0
+        assert names(out) == ["a_x4.png"]
 
 
 @pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\0"])
@@ -165,6 +190,19 @@ def test_results_among_the_inputs_are_not_enlarged_again(
     assert not [name for name in names(here) if name.count("_x4") > 1 + name.startswith("mine")]
 
 
+def test_results_of_another_enlargement_are_not_enlarged_again(
+    upscale: Upscale, here: Path
+) -> None:
+    for name in ("a.png", "mine_x2.png"):
+        draw(here / name)
+    assert upscale(".").status == 0
+    outcome = upscale(".", "--outscale", "2.5")
+    assert outcome.status == 0 and "left out as results" in outcome.err
+    assert upscale(".", "--skip-existing").status == 0
+    made = [f"{stem}_x{factor}.png" for stem in ("a", "mine_x2") for factor in ("2.5", "4")]
+    assert names(here) == sorted(["a.png", "mine_x2.png", *made])
+
+
 def test_results_in_a_folder_below_the_inputs_are_not_enlarged_again(
     upscale: Upscale, here: Path
 ) -> None:
@@ -229,7 +267,8 @@ def test_failures_are_told_when_they_happen_and_in_the_end(upscale: Upscale, her
     assert [set(line) == {"input", "error"} for line in lines] == [True] * 4 + [False]
     reasons = {line["input"]: line["error"] for line in lines[:4]}
     assert reasons["bad.png"] == "the file is empty"
-    assert "no picture" in reasons["empty"] and "nothing matches" in reasons["*.nothing"]
+    assert "no picture" in reasons["empty"]
+    assert "no picture matches" in reasons["*.nothing"]
     summary = outcome.err[outcome.err.index("1 done, 0 skipped, 4 failed") :]
     for name, reason in reasons.items():
         assert f"{name}: {reason}" in outcome.err and f"{reason}: {name}" in summary
@@ -374,6 +413,44 @@ def test_the_limit_of_size_can_be_moved(upscale: Upscale, here: Path) -> None:
     refused = upscale("a.png", "--max-pixels", 62)
     assert refused.status == 1 and "--max-pixels 63" in refused.err
     assert upscale("a.png", "--max-pixels", 63).status == 0
+
+
+def test_the_limit_is_raised_only_where_it_can_be(
+    program: Callable[..., Outcome], here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    draw(here / "a.png")
+    monkeypatch.setattr("sr_cli.images.reading.read.__kwdefaults__", {"max_pixels": 62})
+    refused = program("degrade", "a.png", "-o", "bad")
+    assert refused.status == 1 and "more than the limit of 62" in refused.err
+    assert "--max-pixels" not in refused.err
+
+
+def test_a_slash_makes_a_folder_of_any_name(upscale: Upscale, here: Path) -> None:
+    draw(here / "a.png")
+    assert upscale("a.png", "-o", "results.v2/").status == 0
+    assert names(here / "results.v2") == ["a_x4.png"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="pipes of POSIX")
+def test_a_pipe_is_written_to_by_its_name(upscale: Upscale, here: Path) -> None:
+    draw(here / "a.png")
+    reading, writing = os.pipe()
+    (here / "out").symlink_to(f"/dev/fd/{writing}")
+    assert upscale("a.png", "-o", "out", "--format", "png").status == 0
+    os.close(writing)
+    with os.fdopen(reading, "rb") as pipe, Image.open(io.BytesIO(pipe.read())) as image:
+        assert image.size == (36, 28)
+
+
+def test_a_suffix_stays_in_its_folder(upscale: Upscale, here: Path) -> None:
+    draw(here / "a.png")
+    assert upscale("a.png", "--suffix", "/../b").status == 2
+
+
+def test_endings_are_in_lower_case(upscale: Upscale, here: Path) -> None:
+    draw(here / "A.PNG")
+    assert upscale("A.PNG").status == 0
+    assert names(here) == ["A.PNG", "A_x4.png"]
 
 
 def test_an_empty_suffix_needs_another_folder(upscale: Upscale, here: Path) -> None:

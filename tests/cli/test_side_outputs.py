@@ -136,3 +136,14 @@ def test_what_cannot_be_replayed_is_told_apart(
     refused = program("degrade", photo, "-o", tmp_path / "bad", "--degradation", facts)
     assert refused.status == 1 and complaint in refused.err
     assert len(refused.err.strip().splitlines()) == 1
+
+
+def test_degrade_writes_into_a_folder_of_any_name(
+    program: Program, photo: Path, tmp_path: Path
+) -> None:
+    assert program("degrade", photo, "-o", tmp_path / "bad.jpg").status == 0
+    assert sorted(one.name for one in (tmp_path / "bad.jpg").iterdir()) == [
+        "photo.json",
+        "photo.png",
+    ]
+    assert program("degrade", photo, "-o", photo).status == 2
