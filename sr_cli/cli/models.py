@@ -17,6 +17,9 @@ from sr_cli.cli import console, options
 from sr_cli.zoo import hub, store
 from sr_cli.zoo.manifest import DEFAULT_MODEL, Model, ZooError, find, matching
 
+HASH = 64
+"""Characters of a sha256."""
+
 app = typer.Typer(help="The models there are.", no_args_is_help=True)
 
 Name = Annotated[str, typer.Argument(help="Name from `sr-cli models list`.")]
@@ -64,8 +67,9 @@ def show_model(name: Name = DEFAULT_MODEL, as_json: options.Json = False) -> Non
         console.print_json(_facts(model))
         return
     table = Table(box=None, pad_edge=False, show_header=False)
-    table.add_column(style="dim")
-    table.add_column()
+    # A hash is there to be copied: beside labels of this width it stays whole at eighty columns.
+    table.add_column(style="dim", max_width=80 - 2 - HASH)
+    table.add_column(min_width=HASH, overflow="fold")
     for label, text in _rows(model):
         table.add_row(label, text)
     console.out.print(table)

@@ -31,6 +31,9 @@ def test_show_tells_people_and_scripts(program: Program) -> None:
     out = program("models", "show", "realdan-x4").out
     for text in ("dan-real-x4 = realdan-x4", "sha256", "exact", "Luo et al.", "psnr_y 25.47"):
         assert text in out
+    weights = manifest.find("realdan-x4").weights
+    assert weights is not None and weights.sha256 in out  # whole, though this is no wide terminal
+    assert max(map(len, out.splitlines())) <= 80
     facts = json.loads(program("models", "show", "danv2-iso-x4", "--json").out)
     assert facts["weights"] is None and facts["options"]["group_blocks"] == 10
 
