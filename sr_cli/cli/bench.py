@@ -67,6 +67,8 @@ def bench(
     Example: sr-cli bench --size 512x512 -m dan-real-x4 -m random:RRDB
     """
     sizes = [_size(one) for one in size or ["512x512"]]
+    for one in sizes:
+        _check_memory(*one)
     sides = [options.tile_side(one) for one in tile or ["auto"]]
     candidates = [
         _Candidate(name, _open(name, device, kind.value, runner.value), side)
@@ -113,9 +115,22 @@ def _rows(
 
 def _size(text: str) -> tuple[int, int]:
     width, _, height = text.lower().partition("x")
-    if not (width.isdecimal() and height.isdecimal() and int(width) and int(height)):
+    if not all(side.isdecimal() and len(side) < 10 and int(side) for side in (width, height)):
         raise typer.BadParameter(f"'{text}' is not a size like 512x512")
     return int(width), int(height)
+
+
+def _check_memory(width: int, height: int) -> None:
+    """Make sure that there can be a picture of this size to begin with."""
+    from sr_cli.inference.benchmark import texture_bytes
+    from sr_cli.inference.memory import free_memory
+
+    needed, free = texture_bytes(height, width), free_memory("cpu")
+    if needed > free:
+        raise console.CommandError(
+            f"There is no memory for a picture of {width}x{height}: making one takes "
+            f"{needed / 1e9:.1f} GB, and {free / 1e9:.1f} GB are free. Name a smaller --size."
+        )
 
 
 def _open(name: str, device: str, precision: Any, backend: Any) -> OpenModel:

@@ -125,6 +125,12 @@ def texture(height: int, width: int) -> NDArray[np.float32]:
     return np.clip(picture, 0, 1)
 
 
+def texture_bytes(height: int, width: int) -> int:
+    """The most memory that `texture` takes."""
+    largest = 1 << ((2 * max(height, width) - 1).bit_length() - 1)  # the finest detail, a square
+    return 40 * largest**2 + 36 * height * width
+
+
 @contextmanager
 def _spent_in(backend: Backend) -> Iterator[list[float]]:
     """Adds up the time inside a backend's network."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import mmap
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from sr_cli.inference.benchmark import (
     picture_bytes,
     resident,
     texture,
+    texture_bytes,
 )
 from sr_cli.networks.dan import DAN
 from sr_cli.networks.edsr import EDSR
@@ -102,10 +104,26 @@ def test_bench_for_people(program: Program, tiny_weights: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [("--size", "big"), ("--size", "0x4"), ("-m", "random:nothing")]
+    "arguments",
+    [("--size", "big"), ("--size", "0x4"), ("--size", f"{'9' * 5000}x4"), ("-m", "random:nothing")],
 )
 def test_bench_refuses_what_makes_no_sense(program: Program, arguments: tuple[str, ...]) -> None:
     assert program("bench", *arguments).status == 2
+
+
+@pytest.mark.parametrize("size", ["999999999x999999999", "999999999x1"])
+def test_bench_says_at_once_what_does_not_fit_in_memory(program: Program, size: str) -> None:
+    outcome = program("bench", "--size", "8x8", "--size", size, "-m", "no-such-model")
+    assert outcome.status == 1 and "Name a smaller --size" in outcome.err
+
+
+@pytest.mark.parametrize(("height", "width"), [(300, 300), (1, 520), (256, 40)])
+def test_a_texture_takes_no_more_than_was_said(height: int, width: int) -> None:
+    tracemalloc.start()
+    texture(height, width)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert 0.4 * texture_bytes(height, width) < peak < texture_bytes(height, width) + 2_000_000
 
 
 def test_counting_changes_no_weights() -> None:
