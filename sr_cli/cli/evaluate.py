@@ -134,11 +134,12 @@ def evaluate(
         for one in rounds:
             one.place = Path(one.data.resolve().name) / f"x{one.benchmark.scale}"
     rows: list[tuple[Round, Row]] = []
+    told: set[tuple[Path, str]] = set()
     with console.progress(protocol) as bar:
         total, done = sum(one.steps for one in rounds), 0
         bar(0, total)
         for one in rounds:
-            findings = run(one, settings, partial(_tell, bar, done, total))
+            findings = run(one, settings, partial(_tell, bar, done, total), told)
             done += one.steps
             rows += [(one, row) for row in findings.rows]
             answer = answer_of(one, settings, findings, compare=compare)

@@ -242,8 +242,21 @@ def _restore(engine: Engine, settings: Settings, *, orientations: int = 1) -> Re
     return restore
 
 
-def run(one: Round, settings: Settings, progress: Callable[[int], None]) -> Findings:
-    """All cases of a round, one at a time; those that fail are named and left out."""
+def run(
+    one: Round,
+    settings: Settings,
+    progress: Callable[[int], None],
+    told: set[tuple[Path, str]],
+) -> Findings:
+    """All cases of a round, one at a time; those that fail are named and left out.
+
+    Args:
+        one: What to do.
+        settings: How.
+        progress: Called with how often a method has worked.
+        told: Data sets and what was said of their pictures, to which this round adds: one that is
+            read for many conditions and scales is named once.
+    """
     from sr_cli.images import PictureError
     from sr_cli.metrics.evaluation import CaseError, Findings
 
@@ -254,9 +267,12 @@ def run(one: Round, settings: Settings, progress: Callable[[int], None]) -> Find
             case = job.make()
             findings.add(case, *_measured(case, one, settings, partial(_step, progress, [first])))
         except (CaseError, PictureError) as error:
-            named = isinstance(error, CaseError)
-            console.complain(str(error) if named else f"{job.name}: {error}")
-            one.failed.append(job.name)
+            message = str(error) if isinstance(error, CaseError) else f"{job.name}: {error}"
+            if (one.data, message) not in told:
+                console.complain(message)
+            told.add((one.data, message))
+            if job.name not in one.failed:
+                one.failed.append(job.name)
         progress(first + len(one.methods))
     return findings
 

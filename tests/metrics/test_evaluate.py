@@ -203,6 +203,16 @@ def test_a_bad_picture_is_named_and_the_others_are_measured(program: Program, da
     assert answer["cases"] == 2 and answer["failed"] == ["broken.png", "tiny.png"]
 
 
+def test_a_picture_is_named_once_whatever_the_conditions(program: Program, data: Path) -> None:
+    (data / "broken.png").write_bytes(b"no picture")
+    run = ("evaluate", "-m", "bicubic", "--data", data, "--protocol", "gaussian8", "--json")
+    outcome = program(*run)
+    assert outcome.status == 1
+    assert len(outcome.err.splitlines()) == 1 and "broken.png" in outcome.err
+    found = [json.loads(line) for line in outcome.out.splitlines()]
+    assert [one["failed"] for one in found] == [["broken.png"]] * 3
+
+
 def test_pairs_are_measured_at_the_scales_there_are(program: Program, tmp_path: Path) -> None:
     for number in range(3):
         save(tmp_path / "set" / "HR" / f"{number}.png", 96, 120, number)
