@@ -88,7 +88,9 @@ def draw(model: str, runs: tuple[stored.Run, ...]) -> None:
             plots.iterations(run.answers[0], STORED / f"iterations-{model}.png")
     log = page.training_log(STORED, model)
     if log:
-        curves.draw(log, STORED / f"learning-{model}.png")
+        curve = STORED / f"learning-{model}.png"
+        curves.draw(log, curve)
+        plots.pack(curve)
         if found := compute.measured(log):
             plots.operations(*found, STORED / f"operations-{model}.png")
 
