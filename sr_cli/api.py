@@ -5,16 +5,19 @@
 
 Pictures may be
 
-- `PIL.Image.Image` in any mode that says what is white, so not ``I`` and ``F``; the result is in
-  the mode nearest to it that can hold it (``P`` becomes ``RGB`` or ``RGBA``); EXIF orientation is
-  not applied: see `PIL.ImageOps.exif_transpose`;
+- `PIL.Image.Image` with 8 or 16 bits a channel; the result is in the mode nearest to it that can
+  hold it (``P`` becomes ``RGB`` or ``RGBA``).  Modes ``I`` and ``F`` do not say which number is
+  white, so they are refused, but for ``I`` as Pillow reads it from a PNG or PPM file of 16 bits.
+  EXIF orientation is not applied: see `PIL.ImageOps.exif_transpose`;
 - numpy arrays ``(H, W)``, ``(H, W, 1)``, ``(H, W, 2)``, ``(H, W, 3)`` or ``(H, W, 4)`` of uint8,
   uint16 or any float in [0, 1]; two and four channels are gray and RGB with alpha;
 - torch tensors ``(C, H, W)`` or ``(N, C, H, W)`` with as many channels, of uint8 or any float in
   [0, 1], on any device.
 
-Results are of the same kind, type, shape and device, `Upscaler.scale` times as large.  Floats may
-stand out of [0, 1] by a half, as after sharpening; whatever goes further is on another scale.
+Floats that a filter has pushed a little out of [0, 1] count as black and white; a picture with some
+beyond [-0.5, 1.5] has another scale, such as 0 to 255 or -1 to 1, and is refused.
+
+Results are of the same kind, type, shape and device, `Upscaler.scale` times as large.
 """
 
 from __future__ import annotations
@@ -41,7 +44,8 @@ PictureT = TypeVar("PictureT", "Image.Image", "NDArray[Any]", "torch.Tensor")
 HIGHEST = {np.dtype(np.uint8): 255, np.dtype(np.uint16): 65535}
 """White, by the type of whole numbers."""
 OVERSHOOT = 0.5
-"""How far floats may stand out of [0, 1]."""
+"""How far beyond [0, 1] floats may lie: Lanczos filters reach 0.2 at corners, and a picture from 0
+to 255 or from -1 to 1 is far beyond."""
 
 
 @dataclass(frozen=True)
@@ -91,9 +95,8 @@ class Upscaler:
 
         Raises:
             TypeError: It is no picture of a known kind.
-            ValueError: It has an impossible shape or mode, or floats that are not in [0, 1]; or the
-                tile has a side below 0.
-            sr_cli.inference.errors.InferenceError: The model's results are no numbers.
+            ValueError: It has an impossible shape, numbers beyond those above, or a mode that does
+                not say what they mean; or there is no such tile.
         """
         return _converted(image, lambda pixels: self._enlarged(pixels, tile))
 
@@ -108,7 +111,8 @@ class Upscaler:
             None for a model that estimates nothing, or nothing that there are words for.
 
         Raises:
-            TypeError, ValueError, InferenceError: As of `upscale`; also if it is a batch.
+            TypeError: It is no picture of a known kind.
+            ValueError: As of `upscale`; or it is a batch.
         """
         layout, skill = self._opened.layout, self._opened.estimate
         if layout is None:
@@ -155,12 +159,16 @@ def load(
     Raises:
         sr_cli.zoo.manifest.ZooError: There is no such model, or its weights cannot be had.
         sr_cli.inference.errors.InferenceError: The device, precision or backend is not to be had.
-        ValueError: There is no such precision or backend at all.
+        ValueError: There is no precision or backend of that name.
     """
-    for given, choices in ((precision, PrecisionChoice), (backend, BackendChoice)):
-        if given not in get_args(choices):
-            raise ValueError(f"'{given}' is not one of {', '.join(get_args(choices))}")
+    _check_choice("precision", precision, get_args(PrecisionChoice))
+    _check_choice("backend", backend, get_args(BackendChoice))
     return Upscaler(open_model(os.fspath(name), device, precision, backend))
+
+
+def _check_choice(what: str, given: str, choices: tuple[str, ...]) -> None:
+    if given not in choices:
+        raise ValueError(f"{what} must be one of {', '.join(choices)}, not {given!r}")
 
 
 def _colours(pixels: Floats) -> Floats:
@@ -207,7 +215,7 @@ def _of_tensor(tensor: torch.Tensor, change: Change) -> Any:
     import torch
 
     if tensor.ndim == 4:
-        _check(tuple(tensor.shape), len(tensor) > 0, "(N, 1 to 4, H, W)")
+        _check(tuple(tensor.shape), True, "(N, 1 to 4, H, W) with something in it")
         results = [_of_tensor(one, change) for one in tensor]
         return None if any(one is None for one in results) else torch.stack(results)
     channels = tensor.shape[0] if tensor.ndim == 3 else 0
@@ -225,17 +233,20 @@ def _of_tensor(tensor: torch.Tensor, change: Change) -> Any:
 def _of_pil(image: Image.Image, change: Change) -> Any:
     from PIL import Image
 
+    result = _of_array(_pil_pixels(image), change)
+    return None if result is None else Image.fromarray(result)
+
+
+def _pil_pixels(image: Image.Image) -> NDArray[Any]:
+    # Of files with 16 bits Pillow makes mode I too, and such an image still knows its format.
+    if image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM")):
+        return np.asarray(image, np.uint16)
     if image.mode in ("I", "F"):
         raise ValueError(
-            f"a PIL image of mode {image.mode} does not say what is white: convert it first, to an "
-            "array of uint16 or of floats in [0, 1] for example"
+            f"an image of mode {image.mode} does not say which number is white: give one of mode "
+            "L, RGB or I;16, or an array of floats in [0, 1]"
         )
-    if image.mode.startswith("I;16"):
-        result = _of_array(np.asarray(image, np.uint16), change)
-        return None if result is None else Image.fromarray(result)
-    mode = _pil_mode(image)
-    result = _of_array(np.asarray(image.convert(mode)), change)
-    return None if result is None else Image.fromarray(result)
+    return np.asarray(image.convert(_pil_mode(image)))
 
 
 def _pil_mode(image: Image.Image) -> str:
@@ -249,9 +260,13 @@ def _floats(array: NDArray[Any]) -> Floats:
     if array.dtype in HIGHEST:
         return array.astype(np.float32) / np.float32(HIGHEST[array.dtype])
     if np.issubdtype(array.dtype, np.floating):
-        if not (array.min() >= -OVERSHOOT and array.max() <= 1 + OVERSHOOT):  # NaN is neither
-            raise ValueError("floats must be in [0, 1]; divide pixels of 8 bits by 255")
-        return array.astype(np.float32)
+        low, high = array.min(), array.max()
+        if not (low >= -OVERSHOOT and high <= 1 + OVERSHOOT):  # nor is NaN
+            raise ValueError(
+                f"floats must be in [0, 1], not from {low:g} to {high:g}: scale them, or give "
+                "whole numbers as uint8 or uint16"
+            )
+        return array.clip(0, 1).astype(np.float32)
     raise TypeError(f"pixels must be uint8, uint16 or floats in [0, 1], not {array.dtype}")
 
 

@@ -23,6 +23,8 @@ class Backend(Protocol):
 
     name: str
     """``"torch"`` or ``"onnx"``."""
+    model: str
+    """What to call the network in messages."""
     device: str
     precision: Precision
     scale: int
@@ -45,7 +47,7 @@ class Backend(Protocol):
         """The whole network on a map: the enlarged map, and the vector ``(1, n)`` if any."""
 
     def is_finite(self, array: Array) -> bool:
-        """Whether no value is infinite or not a number; always true in single precision."""
+        """Whether no value is infinite or not a number."""
 
     @property
     def on_host(self) -> bool:

@@ -12,7 +12,8 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from sr_cli.inference.backend import Backend
+from sr_cli.inference.backend import Array, Backend
+from sr_cli.inference.errors import diverged
 from sr_cli.inference.tiles import Window, band_windows
 from sr_cli.inference.walk import Tiling
 
@@ -36,6 +37,9 @@ def blended(
 
     Returns:
         ``(scale*H, scale*W, 3)`` in [0, 1], and the tiles' vectors averaged by area, if any.
+
+    Raises:
+        InferenceError: The network gives something that is not finite.
     """
     height, width = rgb.shape[:2]
     scale = backend.scale
@@ -46,9 +50,11 @@ def blended(
     for number, window in enumerate(windows):
         picture = backend.load(rgb[window.outer])
         sr, estimate = backend.run_whole(picture)
-        if not backend.is_finite(sr):
+        if backend.precision == "fp16" and not _is_finite(backend, sr, estimate):
             tiling.redone += 1
             sr, estimate = backend.run_whole(picture, careful=True)
+        if not _is_finite(backend, sr, estimate):
+            raise diverged(backend.model)
         weight = _weight(window, (height, width), scale)
         place = tuple(slice(s.start * scale, s.stop * scale) for s in window.outer)
         total[place] += backend.numpy(sr)[0].transpose(1, 2, 0) * weight
@@ -61,6 +67,10 @@ def blended(
             progress(number + 1, len(windows))
     total /= weights
     return np.clip(total, 0, 1, out=total), vector
+
+
+def _is_finite(backend: Backend, sr: Array, estimate: Array | None) -> bool:
+    return backend.is_finite(sr) and (estimate is None or backend.is_finite(estimate))
 
 
 def _weight(window: Window, shape: tuple[int, int], scale: int) -> NDArray[np.float32]:

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from sr_cli.inference.backend import Backend, Precision
 from sr_cli.inference.blend import blended
-from sr_cli.inference.errors import InferenceError
 from sr_cli.inference.memory import automatic_tile, feature_limit
 from sr_cli.inference.store import Memory
 from sr_cli.inference.tiles import GRID, count
@@ -51,18 +50,17 @@ class Growing:
 
     def __iter__(self) -> Iterator[Floats]:
         """Bands ``(h, scale*W, 3)`` in [0, 1] from top to bottom; to be gone through once."""
-        return map(_numbers, map(itemgetter(1), self._walk.picture()))
+        return map(itemgetter(1), self._walk.picture())
 
     def fill(self, picture: Floats) -> None:
         """All of it into ``(scale*H, scale*W, 3)``, instead of going through the bands."""
-        for _, band in self._walk.picture(picture):
-            _numbers(band)
+        for _ in self._walk.picture(picture):
+            pass
 
     @property
     def vector(self) -> Floats | None:
         """See `Result.vector`; known when the first band is."""
-        vector = self._walk.degradation()
-        return None if vector is None else _numbers(vector)
+        return self._walk.degradation()
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -119,8 +117,8 @@ class Engine:
 
         Raises:
             InferenceError: There is no room for the temporary file of a large picture's features,
-                or the network's results are no numbers.
-            ValueError: ``tile`` is negative.
+                or the network gives something that is not finite.
+            ValueError: The side is negative.
         """
         if orientations == 1:
             return self._upscale(rgb, tile, progress)
@@ -163,19 +161,17 @@ class Engine:
     ) -> Floats | None:
         """The degradation vector alone; the last restoration and the enlargement are left out.
 
-        Args, units and errors as `upscale`.  None for a network that estimates nothing.
+        Args and units as `upscale`.  None for a network that estimates nothing.
         """
         if not self.is_seamless:
             return self._upscale(rgb, tile, progress).vector
-        vector = self._walk(rgb, self._tiling(tile, *rgb.shape[:2]), progress).degradation()
-        return None if vector is None else _numbers(vector)
+        return self._walk(rgb, self._tiling(tile, *rgb.shape[:2]), progress).degradation()
 
     def _upscale(self, rgb: Floats, tile: int | None, progress: Progress | None) -> Result:
         height, width = rgb.shape[:2]
         if not self.is_seamless:
             tiling = self._tiling(tile, height, width)
             picture, vector = self._blended(rgb, tiling, progress)
-            _numbers(picture)
             tiles = count(height, width, tiling.side)
             seams: Literal["none", "blended"] = "none" if tiles == 1 else "blended"
             return Result(picture, vector, tiles, seams, tiling.notes)
@@ -208,18 +204,11 @@ class Engine:
         whole = -(-max(height, width) // GRID) * GRID
         if tile == 0:
             return Tiling(whole, whole=True)
+        if tile is not None and tile < 0:
+            raise ValueError(f"tiles have a side of 0 (the whole picture) or more, not of {tile}")
         if tile is None:
             tile = automatic_tile(self.backend.device)
-        if tile < 0:
-            raise ValueError(f"a tile's side cannot be {tile}")
         return Tiling(min(-(-tile // GRID) * GRID, whole))
-
-
-def _numbers(values: Floats) -> Floats:
-    """Values as they are, unless damaged or diverged weights made something else of them."""
-    if not np.isfinite(values.sum()):
-        raise InferenceError("the model's results are no numbers, so its weights are damaged")
-    return values
 
 
 def _part(progress: Progress | None, number: int, parts: int) -> Progress | None:
@@ -234,9 +223,9 @@ def _part(progress: Progress | None, number: int, parts: int) -> Progress | None
 
 
 def _laid(rgb: Floats, turn: int, mirrored: bool) -> Floats:
-    turned = np.rot90(rgb[:, ::-1] if mirrored else rgb, turn)
-    # A true copy: a side of one pixel is contiguous with any stride, a negative one too.
-    return np.array(turned, order="C")
+    # A copy in any case: `ascontiguousarray` keeps the negative stride of a side of one pixel, and
+    # torch does not take that.
+    return np.rot90(rgb[:, ::-1] if mirrored else rgb, turn).copy()
 
 
 def _laid_back(rgb: Floats, turn: int, mirrored: bool) -> Floats:

@@ -100,9 +100,11 @@ def _of_file(
     place = onnx_backend.place(device)
     file = read(path)
     if precision not in ("auto", file.facts.precision):
+        instead = f"export it again with --precision {precision}"
+        if precision == "bf16":
+            instead = "take the weights that it was made from: torch computes in bf16"
         raise InferenceError(
-            f"{name} computes in {file.facts.precision}. Leave --precision out, or name the "
-            "weights that it was made of."
+            f"{name} computes in {file.facts.precision}. Leave --precision out, or {instead}."
         )
     return _running(file, name, place)
 
@@ -152,7 +154,7 @@ def _with_torch(name: str, device: str, precision: PrecisionChoice) -> OpenModel
         raise InferenceError("fp16 is slow on CPUs; use --precision bf16 or fp32.")
     loaded = load(name)
     chosen = automatic_precision(place) if precision == "auto" else precision
-    engine = torch_engine(loaded.network, place, chosen)
+    engine = torch_engine(loaded.network, place, chosen, loaded.name)
     return OpenModel(loaded.name, engine, loaded.layout, loaded.estimate)
 
 

@@ -26,12 +26,19 @@ class TorchBackend:
 
     name = "torch"
 
-    def __init__(self, network: SuperResolver, device: torch.device, precision: Precision) -> None:
+    def __init__(
+        self,
+        network: SuperResolver,
+        device: torch.device,
+        precision: Precision,
+        model: str = "The network",
+    ) -> None:
         if precision not in ("fp32", *HALVES):
             raise ValueError(f"torch runs fp32, fp16 and bf16, not {precision}")
         network = network.to(device).eval()
         # The fast layout on CPUs and GPUs alike.
         self.network: SuperResolver = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.model = model
         self.place = device
         self.device = str(device)
         self.precision: Precision = precision
@@ -65,8 +72,6 @@ class TorchBackend:
         return torch.autocast(self.place.type, self.half)
 
     def is_finite(self, array: Tensor) -> bool:
-        if self.half is not torch.float16:  # bf16 has the range of single precision
-            return True
         return bool(torch.isfinite(array.sum(dtype=torch.float32)))
 
     @property
@@ -139,7 +144,10 @@ def _halved(network: SuperResolver, half: torch.dtype) -> SuperResolver:
 
 
 def torch_engine(
-    network: SuperResolver, device: torch.device | None = None, precision: Precision = "fp32"
+    network: SuperResolver,
+    device: torch.device | None = None,
+    precision: Precision = "fp32",
+    model: str = "The network",
 ) -> Engine:
     """A network on a device, ready for pictures.
 
@@ -147,8 +155,9 @@ def torch_engine(
         network: In any mode; it is moved and put into evaluation mode.
         device: The CPU if None.
         precision: ``"fp32"``, ``"fp16"`` or ``"bf16"``; see `automatic_precision`.
+        model: What to call it in messages.
     """
-    return Engine(TorchBackend(network, device or torch.device("cpu"), precision))
+    return Engine(TorchBackend(network, device or torch.device("cpu"), precision, model))
 
 
 def automatic_precision(device: torch.device) -> Literal["fp32", "fp16", "bf16"]:

@@ -12,12 +12,13 @@ result is the full frame's up to the order of float additions.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sr_cli.inference.backend import Array, Backend
+from sr_cli.inference.errors import diverged
 from sr_cli.inference.plan import DEGRADATION, LR, POSITION, SR, Step
 from sr_cli.inference.store import FeatureMap, Memory
 from sr_cli.inference.tiles import GRID, Window, band_windows
@@ -114,6 +115,9 @@ class Walk:
 
         Args:
             into: ``(scale*H, scale*W, 3)`` to be filled; what is yielded is then a part of it.
+
+        Raises:
+            InferenceError: The network gives something that is not finite.
         """
         step = self.steps[SR]
         while self.made[SR] < self.height:
@@ -134,10 +138,17 @@ class Walk:
             del rows, keep  # before the next ones are made
 
     def degradation(self) -> NDArray[np.float32] | None:
-        """The estimated vector, flat, if the network has one."""
+        """The estimated vector, flat, if the network has one.
+
+        Raises:
+            InferenceError: It is not finite.
+        """
         if DEGRADATION not in self.steps:
             return None
-        return self.backend.numpy(self._vector(DEGRADATION)).reshape(-1)
+        vector = self.backend.numpy(self._vector(DEGRADATION)).reshape(-1)
+        if not np.isfinite(vector).all():
+            raise diverged(self.backend.model)
+        return vector
 
     def _vector(self, name: str) -> Array:
         if name not in self.vectors:
@@ -146,7 +157,7 @@ class Walk:
                 self.vectors[name] = self._mean(step)
             else:
                 inputs = [self._vector(one) for one in step.inputs]
-                self.vectors[name] = self.backend.run(step, inputs)
+                self.vectors[name] = self._computed(step, inputs)
         return self.vectors[name]
 
     def _mean(self, step: Step) -> Array:
@@ -160,6 +171,8 @@ class Walk:
 
         while self.made[step.output] < self.height:
             self._band(step, self._next_band(step), keep)
+        if not np.isfinite(total).all():  # nor would be anything that is made of it
+            raise diverged(self.backend.model)
         cells = -(-self.height // step.stride) * -(-self.width // step.stride)
         return self.backend.vector(total / cells)
 
@@ -243,10 +256,17 @@ class Walk:
             self.progress(self.done, self.all)
 
     def _run(self, step: Step, window: Window) -> Array:
-        inputs = [self._input(name, window) for name in step.inputs]
+        values = self._computed(step, [self._input(name, window) for name in step.inputs])
+        # Looking at every map would cost more, and what goes wrong in one shows in the picture.
+        if step.output == SR and not self.backend.is_finite(values):
+            raise diverged(self.backend.model)
+        return values
+
+    def _computed(self, step: Step, inputs: Sequence[Array]) -> Array:
+        """A step's result, from single precision if it leaves the range of half precision."""
         values = self.backend.run(step, inputs)
-        if not self.backend.is_finite(values):
-            self.tiling.redone += 1
+        if self.backend.precision == "fp16" and not self.backend.is_finite(values):
+            self.tiling.redone += _is_spatial(step)
             values = self.backend.run(step, inputs, careful=True)
         return values
 
