@@ -96,15 +96,11 @@ def _matches(pattern: Path, recursive: bool) -> Iterator[Path]:
     """The files that a pattern names, and the pictures of the folders that it does.
 
     Files of other endings than pictures' are matched only by a pattern that has an ending itself,
-    links to folders not at all: what ``**`` matches goes round in circles by them.
+    links to folders not at all.
     """
     from sr_cli.images import PICTURE_SUFFIXES, find_pictures
 
-    kept = len(list(_before_magic(pattern)))
-    for found in sorted(glob.glob(str(pattern), recursive=True)):  # noqa: PTH207
-        path = Path(found)
-        if "**" in pattern.parts and any(map(Path.is_symlink, _folders_behind(path, kept))):
-            continue
+    for path in sorted(set(_globbed(pattern))):
         if path.is_dir():
             if not path.is_symlink():
                 with contextlib.suppress(OSError):
@@ -113,9 +109,18 @@ def _matches(pattern: Path, recursive: bool) -> Iterator[Path]:
             yield path
 
 
-def _folders_behind(path: Path, parts: int) -> list[Path]:
-    """The folders that a path goes through, behind the first so many of its parts."""
-    return [folder for folder in path.parents if len(folder.parts) > parts]
+def _globbed(pattern: Path) -> Iterator[Path]:
+    """What a pattern matches; ``**`` follows no links to folders, which go round in circles."""
+    parts = pattern.parts
+    if "**" not in parts:
+        yield from map(Path, glob.iglob(str(pattern)))  # noqa: PTH207 - pathlib's takes hidden files
+        return
+    at = parts.index("**")
+    below = parts[at + 1 :] or ("*",)
+    for top in glob.iglob(str(Path(*parts[:at]))):  # noqa: PTH207
+        for folder, within, _ in os.walk(top):
+            within[:] = [name for name in within if not name.startswith(".")]
+            yield from _globbed(Path(glob.escape(folder), *below))
 
 
 def _nothing(path: Path, problem: str) -> Source:
