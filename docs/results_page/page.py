@@ -50,6 +50,10 @@ average one. Where the truth changes little, better estimates alone would not ma
 A Restorer that does worse with it reads the estimates that it was trained on as they are, errors
 included: it has never seen true numbers.
 """
+TTA = """
+The mean of what the network makes of a picture in all eight flips and turns (`upscale --tta`),
+eight times slower. No other figure here has it.
+"""
 SKILL = """
 Each held-out picture degraded several times as the model is for, the whole picture estimated, every
 number compared with the truth where it applies. A correlation under 0.3 is no skill: such a number
@@ -168,6 +172,8 @@ def _study(model: str, run: Run) -> list[str]:
     if any(" T=" in method for method in answer["methods"]):
         parts += ["### Iterations", ITERATIONS, tables.quality([answer])]
         parts.append(f"![iterations](results/iterations-{model}.png)")
+    elif any(method.endswith(" tta") for method in answer["methods"]):
+        return ["### Flips and turns", TTA, tables.quality([answer])]
     else:
         parts += ["### Truth given", TRUTH, tables.quality([answer])]
     return [*parts, "Beside the papers:", tables.beside_papers([answer])]

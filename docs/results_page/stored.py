@@ -53,6 +53,8 @@ class Run:
             words.append(f"--iterations {turns[0]}..{turns[-1]}")
         if any(method.endswith("truth given") for method in methods):
             words.append("--truth")
+        if any(method.endswith(" tta") for method in methods):
+            words.append("--tta")
         measured = {key for means in first["methods"].values() for key in means}
         options = {
             "lpips_squeeze": "--features features",

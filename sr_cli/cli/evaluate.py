@@ -115,6 +115,8 @@ def evaluate(
 
     if per_image:
         side_outputs.check(per_image, overwrite=overwrite)
+    if save_images and save_images.exists() and not save_images.is_dir():
+        raise typer.BadParameter(f"{save_images} is a file, and --save-images names a folder")
     turns = _iterations(iterations)
     chosen = _protocol(protocol, scale)
     settings = Settings(

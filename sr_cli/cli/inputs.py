@@ -154,6 +154,13 @@ def _standard_input(recursive: bool) -> list[Source]:
     return sources
 
 
+def output_path(out: str | None) -> Path | None:
+    """OUT as a path; `STANDARD` for every name of standard output: nothing else may go there."""
+    if out in ("/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"):
+        return STANDARD
+    return None if out is None else Path(out)
+
+
 def leave_out_results(
     sources: list[Source], out: Path | None, suffix: str
 ) -> tuple[list[Source], list[Source]]:

@@ -11,7 +11,14 @@ import typer
 
 from sr_cli.cli import batch, console, options, side_outputs
 from sr_cli.cli.enlarging import ColorName, Job, ending_of, work_of
-from sr_cli.cli.inputs import STANDARD, Source, find_sources, leave_out_results, plan_outputs
+from sr_cli.cli.inputs import (
+    STANDARD,
+    Source,
+    find_sources,
+    leave_out_results,
+    output_path,
+    plan_outputs,
+)
 from sr_cli.zoo.manifest import DEFAULT_MODEL
 
 
@@ -115,7 +122,7 @@ def upscale(
         raise typer.BadParameter("--suffix is a part of a name and holds no slashes; see -o")
     _check_format(format)
     sources = find_sources(inputs, recursive=recursive)
-    place = None if out is None else Path(out)
+    place = output_path(out)
     piped = place == STANDARD or (place is None and any(source.data for source in sources))
     if piped:
         _check_standard_output(sources, place, as_json=as_json)

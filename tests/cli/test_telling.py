@@ -27,7 +27,9 @@ def shell(tmp_path: Path, tiny_weights: Path) -> Shell:
     for name in ("a.png", "b.png"):
         Image.fromarray(scene(16, 20)).save(tmp_path / name)
 
-    def run(command: str, redirections: str = "", **environment: str) -> object:
+    def run(
+        command: str, redirections: str = "", encoding: str = "utf-8", **environment: str
+    ) -> object:
         program = shlex.join([sys.executable, "-m", "sr_cli.cli.main"])
         return subprocess.run(
             f"{program} {command} -m {shlex.quote(str(tiny_weights))} {redirections}",
@@ -35,7 +37,7 @@ def shell(tmp_path: Path, tiny_weights: Path) -> Shell:
             cwd=tmp_path,
             env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
             capture_output=True,
-            encoding=environment.get("PYTHONIOENCODING", "utf-8"),
+            encoding=encoding,
             check=False,
         )
 
@@ -59,15 +61,23 @@ def test_a_full_standard_output_ends_the_work_in_one_sentence(shell: Shell, opti
     ]
 
 
+@pytest.mark.skipif(not Path("/dev/stdout").exists(), reason="there is no /dev/stdout")
+def test_nothing_else_goes_where_the_picture_goes(shell: Shell) -> None:
+    done = shell("upscale a.png -o /dev/stdout --format ppm", "| head -c 13", encoding="latin-1")
+    assert done.stdout == "P6\n80 64\n255\n", done.stderr
+    assert "what had happened to it" in done.stderr
+
+
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
 def test_letters_that_an_encoding_lacks_are_escaped(
     shell: Shell, tmp_path: Path, encoding: str
 ) -> None:
     (tmp_path / "a.png").rename(tmp_path / "über 日.png")
-    table = shell("estimate-degradation über*", PYTHONIOENCODING=encoding)
+    told = {"encoding": encoding, "PYTHONIOENCODING": encoding}
+    table = shell("estimate-degradation über*", **told)
     assert table.returncode == 0, table.stderr
     assert r"\u65e5.png" in table.stdout
-    line = shell("estimate-degradation über* --json", PYTHONIOENCODING=encoding)
+    line = shell("estimate-degradation über* --json", **told)
     assert json.loads(line.stdout)["input"] == "über 日.png"
 
 

@@ -290,8 +290,8 @@ Gray with alpha is written as RGBA to 16-bit TIFF, since few programs read the o
 
 ## Limits
 
-Pictures of more than 200,000,000 pixels are refused before they are decoded; `--max-pixels` moves
-that. So is a picture of more than 25,000,000 pixels whose file has less than a byte for 5,000 of
+Pictures of more than 200,000,000 pixels are refused before they are decoded;
+`upscale --max-pixels` moves that. So is a picture of more than 25,000,000 pixels whose file has less than a byte for 5,000 of
 them: some formats let a few damaged bytes claim gigabytes. There is no limit on results but those
 of the formats: {", ".join(limits())}.
 
