@@ -291,9 +291,9 @@ Gray with alpha is written as RGBA to 16-bit TIFF, since few programs read the o
 ## Limits
 
 Pictures of more than 200,000,000 pixels are refused before they are decoded;
-`upscale --max-pixels` moves that. So is a picture of more than 25,000,000 pixels whose file has less than a byte for 5,000 of
-them: some formats let a few damaged bytes claim gigabytes. There is no limit on results but those
-of the formats: {", ".join(limits())}.
+`upscale --max-pixels` moves that. So is a picture of more than 25,000,000 pixels whose file has
+less than a byte for 5,000 of them: some formats let a few damaged bytes claim gigabytes. There is
+no limit on results but those of the formats: {", ".join(limits())}.
 
 16-bit PNG and TIFF and PNM are written by code of our own, since Pillow has no 16-bit colours; they
 are read through Pillow all the same.
