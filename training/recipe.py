@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from sr_cli.networks.registry import FAMILIES
+from training.ranges import out_of_range
 from training.schema import Network, Recipe
 from training.typed import RecipeError, build, keywords
 
@@ -153,13 +154,10 @@ def _check(recipe: Recipe, source: str) -> None:
     """What the types alone do not say."""
     if not recipe.phase:
         raise RecipeError(f"{source}: a recipe needs at least one [[phase]].")
+    for sentence in out_of_range(recipe):
+        raise RecipeError(f"{source}: {sentence}.")
     for index, phase in enumerate(recipe.phase):
         where = f"{source}: 'phase.{index}"
-        for key in ("steps", "batch", "lr_crop", "accumulate"):
-            if getattr(phase, key) < (0 if key == "steps" else 1):
-                raise RecipeError(f"{where}.{key}' must be positive, not {getattr(phase, key)}.")
-        if phase.margin < 0:
-            raise RecipeError(f"{where}.margin' must not be negative, but is {phase.margin}.")
         if not 0 <= phase.shift <= phase.margin:
             raise RecipeError(f"{where}.shift' must be from 0 to the margin, not {phase.shift}.")
         if phase.batch % phase.accumulate:
@@ -169,13 +167,6 @@ def _check(recipe: Recipe, source: str) -> None:
         if phase.trains != "all" and recipe.network.family != "DAN":
             part = phase.trains.capitalize()
             raise RecipeError(f"{where}.trains': only DAN's {part} can be trained alone.")
-    if recipe.validation.margin < 0:
-        raise RecipeError(
-            f"{source}: 'validation.margin' must not be negative, but is "
-            f"{recipe.validation.margin}."
-        )
-    if recipe.data.batches < 1:
-        raise RecipeError(f"{source}: 'data.batches' must be positive, not {recipe.data.batches}.")
     for key in ("sigma", "noise"):
         if len(getattr(recipe.data, key)) != 2:
             raise RecipeError(f"{source}: 'data.{key}' must be a list of two numbers, from and to.")

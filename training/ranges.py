@@ -1,0 +1,69 @@
+"""Numbers of a recipe that make no sense, whatever the rest of it says."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+
+from training.schema import Recipe
+
+Range = tuple[float, float]
+"""Lowest value, and what every value is below."""
+
+NOT_NEGATIVE: Range = (0, math.inf)
+POSITIVE: Range = (1, math.inf)
+"""Of whole numbers."""
+FRACTION: Range = (0, 1)
+
+RECIPE = {"decay_steps": NOT_NEGATIVE, "save_minutes": NOT_NEGATIVE}
+PHASE = {
+    **dict.fromkeys(("batch", "lr_crop", "accumulate"), POSITIVE),
+    **dict.fromkeys(("steps", "learning_rate", "margin", "warmup"), NOT_NEGATIVE),
+}
+SECTIONS: Mapping[str, Mapping[str, Range]] = {
+    "data": {
+        **dict.fromkeys(("kernel", "reuse", "batches"), POSITIVE),
+        **dict.fromkeys(("pool", "memory"), NOT_NEGATIVE),
+    },
+    "loss": {
+        **dict.fromkeys(("l1", "rmse", "vector", "emphasis", "shape", "detail"), NOT_NEGATIVE),
+        **dict.fromkeys(("reconstruction", "consistency", "perceptual", "gan"), NOT_NEGATIVE),
+        "discriminator_features": POSITIVE,
+    },
+    "optimiser": {
+        **dict.fromkeys(("beta1", "beta2", "ema"), FRACTION),
+        **dict.fromkeys(("muon", "clip"), NOT_NEGATIVE),
+    },
+    "validation": {
+        **dict.fromkeys(("every", "crop", "degradations"), POSITIVE),
+        **dict.fromkeys(("margin", "strips"), NOT_NEGATIVE),
+    },
+}
+
+
+def out_of_range(recipe: Recipe) -> Iterator[str]:
+    """Sentences, without a full stop, about every number that cannot be meant."""
+    yield from _of("", recipe, RECIPE)
+    for section, ranges in SECTIONS.items():
+        yield from _of(f"{section}.", getattr(recipe, section), ranges)
+    for number, phase in enumerate(recipe.phase):
+        yield from _of(f"phase.{number}.", phase, PHASE)
+    # Whole numbers of a network count something: channels, blocks, iterations, a scale.
+    for key, value in recipe.network.options.items():
+        if type(value) is int and value < 1:
+            yield f"'network.{key}' must be positive, not {value}"
+
+
+def _of(prefix: str, values: object, ranges: Mapping[str, Range]) -> Iterator[str]:
+    for key, (low, high) in ranges.items():
+        value = getattr(values, key)
+        if low <= value < high:  # NaN is nowhere
+            continue
+        if high == 1:
+            yield f"'{prefix}{key}' must be from 0 to below 1, not {value}"
+        elif low == 1:
+            yield f"'{prefix}{key}' must be positive, not {value}"
+        elif value < 0:
+            yield f"'{prefix}{key}' must not be negative, but is {value}"
+        else:
+            yield f"'{prefix}{key}' must be a number, not {value}"
