@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from sr_cli.cli import console, options
+from sr_cli.cli import console, options, side_outputs
 from sr_cli.zoo.manifest import DEFAULT_MODEL
 
 
@@ -105,11 +105,8 @@ def _check(model: str, target: Path, *, overwrite: bool) -> None:
 
     if names_onnx_file(model):
         raise console.CommandError(f"{model} is an ONNX file already; name the weights.")
-    if target.is_dir():
-        raise console.CommandError(f"{target} is a folder; name a file.")
     if target.suffix.lower() != ".onnx":
         raise console.CommandError(f"{target} must end in .onnx, the only kind of file written.")
-    if target.exists() and not overwrite:
-        raise console.CommandError(f"{target} exists already; --overwrite replaces it.")
+    side_outputs.check(target, overwrite=overwrite)
     if not target.parent.is_dir():
         raise console.CommandError(f"There is no folder {target.parent}. Make it first.")
