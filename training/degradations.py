@@ -115,6 +115,9 @@ class Gaussian:
     noise: Tensor
     """``(N,)`` standard deviation on the 0..255 scale."""
 
+    def __len__(self) -> int:
+        return len(self.noise)
+
 
 class GaussianDegrader(Degrader):
     """A Gaussian blur, antialiased bicubic downsampling, white noise, rounded to 8 bits.

@@ -48,6 +48,7 @@ class Feeder:
         self.cropper = Cropper(corpus.near(self.device), self.drawing)
         on_gpu = self.device.type == "cuda"
         self.stream = torch.cuda.Stream(self.device, priority=-1) if on_gpu else None
+        self.phase: Phase
         self.pool: Pool
         """Of the phase under way, see `begin`."""
 
@@ -64,6 +65,7 @@ class Feeder:
             truth: What has to be known of the degradation.
         """
         count = self.processes.count
+        self.phase = phase
         self.pool = Pool(
             lambda: self._make(phase, truth),
             self.data.pool // count,
@@ -91,17 +93,35 @@ class Feeder:
         batch = phase.batch * self.data.batches
         mine = self.processes.share(batch)
         windows = self.cropper.draw(batch, size * scale)[mine]
-        drawn = part(self.model.sample(batch, self.drawing), mine)
+        drawn = self._drawn(batch, mine)
         hr = send(self.cropper.cut(windows, size * scale), self.device)
-        lr = self.model.apply(hr.float() / 255, drawn, self.noise)
+        degraded, begin = [], 0
+        for some in drawn:
+            end = begin + len(some)
+            degraded.append(self.model.apply(hr[begin:end].float() / 255, some, self.noise))
+            begin = end
+        lr = torch.cat(degraded)
         corner = phase.margin + self._shifts(batch, phase.shift)[mine]
         lr = window(lr, corner, phase.lr_crop)
         hr = window(hr, corner * scale, phase.lr_crop * scale)
-        if truth == "nothing":
-            known = torch.zeros(len(windows), 0)
-        else:
-            known = self.model.vector(drawn) if truth == "vector" else self.model.kernels(drawn)
+        known = torch.cat([self._known(some, truth) for some in drawn])
         return Pairs((lr * 255).round().byte(), hr, send(known, self.device))
+
+    def _drawn(self, batch: int, mine: slice) -> list[Any]:
+        """Parameters of this process's share of a batch; what was drawn together is together."""
+        alike = self.data.alike or batch
+        found = []
+        for begin in range(0, batch, alike):
+            drawn = self.model.sample(min(alike, batch - begin), self.drawing)
+            share = part(drawn, slice(max(mine.start - begin, 0), max(mine.stop - begin, 0)))
+            if len(share):
+                found.append(share)
+        return found
+
+    def _known(self, drawn: Any, truth: Truth) -> Tensor:
+        if truth == "nothing":
+            return torch.zeros(len(drawn), 0)
+        return self.model.vector(drawn) if truth == "vector" else self.model.kernels(drawn)
 
     def _shifts(self, batch: int, most: int) -> Tensor:
         """Rows and columns ``(batch, 2)`` by which crops lie off their margin's middle."""
@@ -117,6 +137,7 @@ class Feeder:
             "mixing": self.mixing.get_state(),
             "noise": self.noise.get_state(),
             "given": self.pool.given,
+            "order": self.pool.order,
             "pool": {"lr": pairs.lr, "hr": pairs.hr, "truth": pairs.truth} if pairs else {},
         }
 
@@ -135,9 +156,12 @@ class Feeder:
             return
         self.mixing.set_state(state["mixing"].cpu())
         self.noise.set_state(state["noise"].cpu())
-        self.pool.given = state["given"]
         pool = {key: value.to(self.device) for key, value in state["pool"].items()}
-        self.pool.pairs = Pairs(**pool) if pool else None
+        pairs = Pairs(**pool) if pool else None
+        # A recipe with another crop or pool than the state's begins with an empty one.
+        size, side = self.pool.size, self.phase.lr_crop
+        if pairs is not None and len(pairs) == size and pairs.lr.shape[-1] == side:
+            self.pool.load(pairs, state.get("order"), state["given"])
 
 
 def window(pictures: Tensor, corner: Tensor, size: int) -> Tensor:

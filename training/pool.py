@@ -28,11 +28,12 @@ class Pairs:
 
 
 class Pool:
-    """Keeps pairs and gives random ones out.
+    """Keeps pairs and gives random ones out, which new ones then replace.
 
-    Resize factors are drawn once a batch, so a batch as it comes is too uniform to learn from;
-    RealDAN mixes the last 256 pairs.  Every pair is given out ``reuse`` times on average, for
-    machines on which degrading costs more than learning.  ``batches`` is how many are made at once.
+    Resize factors are drawn once for many pictures, so a batch as it comes is too uniform to learn
+    from; RealDAN mixes it with the pairs kept before.  A round gives out what is made in one go,
+    ``batches`` batches, ``reuse`` times.  If that is 1, every pair is given out exactly once, as
+    published; else that often on average, for machines on which degrading costs more than learning.
     """
 
     def __init__(
@@ -45,23 +46,42 @@ class Pool:
         batches: int = 1,
     ) -> None:
         self.make = make
-        self.size = max(size, batch * batches)
         self.batch = batch
         self.turns = reuse * batches
-        """Batches given out before new pairs are made."""
+        """Batches of a round."""
+        self.size = max(size, batch * self.turns)
         self.generator = generator
         self.pairs: Pairs | None = None
+        self.order: Tensor | None = None
+        """``(turns * batch,)`` which pairs this round gives out, on the CPU; none of them twice."""
         self.given = 0
+        self._there: Tensor | None = None
+        """`order` on the pairs' device."""
 
     def next(self) -> Pairs:
         """A batch of ``batch`` pairs, no pair twice."""
+        turn = self.given % self.turns
         if self.pairs is None:
             self._fill()
-        elif self.given % self.turns == 0:
+        elif turn == 0:
             self._replace(self.make())
+        if self.order is None or turn == 0:
+            self._begin(None)
         self.given += 1
         assert self.pairs is not None
-        return self.pairs[self._some(self.batch)]
+        return self.pairs[self._indices()[turn * self.batch : (turn + 1) * self.batch]]
+
+    def load(self, pairs: Pairs, order: Tensor | None, given: int) -> None:
+        """Go on from what a pool of the same size held.
+
+        Args:
+            pairs: All of them, on their device.
+            order: Of the round under way; drawn anew if it is None or of other rounds than ours.
+            given: Batches given out so far.
+        """
+        self.pairs, self.given = pairs, given
+        fits = order is not None and len(order) == self.turns * self.batch
+        self._begin(order if fits else None)
 
     def _fill(self) -> None:
         made: list[Pairs] = []
@@ -73,9 +93,16 @@ class Pool:
             torch.cat([p.truth for p in made])[: self.size],
         )
 
+    def _begin(self, order: Tensor | None) -> None:
+        """Begin a round, or go on with one."""
+        if order is None:
+            order = torch.randperm(self.size, generator=self.generator)[: self.turns * self.batch]
+        self.order, self._there = order, None
+
     def _replace(self, new: Pairs) -> None:
+        """Put new pairs in the place of as many that were given out."""
         assert self.pairs is not None
-        index = self._some(len(new))
+        index = self._indices()[-len(new) :]
         for kept, fresh in (
             (self.pairs.lr, new.lr),
             (self.pairs.hr, new.hr),
@@ -83,11 +110,11 @@ class Pool:
         ):
             kept[index] = fresh
 
-    def _some(self, count: int) -> Tensor:
-        """Indices of that many pairs, on their device."""
-        assert self.pairs is not None
-        index = torch.randperm(self.size, generator=self.generator)[:count]
-        device = self.pairs.lr.device
-        if device.type == "cuda":
-            return index.pin_memory().to(device, non_blocking=True)
-        return index
+    def _indices(self) -> Tensor:
+        """`order` on the pairs' device, without waiting for it."""
+        assert self.pairs is not None and self.order is not None
+        if self._there is None:
+            device = self.pairs.lr.device
+            there = self.order.pin_memory() if device.type == "cuda" else self.order
+            self._there = there.to(device, non_blocking=True)
+        return self._there

@@ -23,12 +23,12 @@ PHASE = {
 SECTIONS: Mapping[str, Mapping[str, Range]] = {
     "data": {
         **dict.fromkeys(("kernel", "reuse", "batches"), POSITIVE),
-        **dict.fromkeys(("pool", "memory"), NOT_NEGATIVE),
+        **dict.fromkeys(("pool", "alike", "memory"), NOT_NEGATIVE),
     },
     "loss": {
         **dict.fromkeys(("l1", "rmse", "vector", "emphasis", "shape", "detail"), NOT_NEGATIVE),
         **dict.fromkeys(("reconstruction", "consistency", "perceptual", "gan"), NOT_NEGATIVE),
-        "discriminator_features": POSITIVE,
+        **dict.fromkeys(("feature_positions", "discriminator_features"), POSITIVE),
     },
     "optimiser": {
         **dict.fromkeys(("beta1", "beta2", "ema"), FRACTION),

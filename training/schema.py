@@ -69,11 +69,13 @@ class Data:
     pool: int = 256
     """Pairs kept to mix batches from (RealDAN's queue); over all processes together."""
     reuse: int = 1
-    """Times a pair is used on average; 1 as published."""
+    """Times a pair is used: exactly once as published, or more often on average."""
     batches: int = 1
     """Batches' worth of pairs that are degraded at once, every so many batches.  On a GPU the calls
-    cost more than the arithmetic; resize factors are drawn once for all of them, so the pool should
-    hold several times as many."""
+    cost more than the arithmetic."""
+    alike: int = 0
+    """Pairs that share a draw of ``two-stage``'s resize factors; 0: all that are degraded at once,
+    of which the pool should then hold many times as many.  Fewer take a call for each draw."""
     memory: float = 16.0
     """Gigabytes of decoded pictures to keep in memory; more are mapped from a temporary file."""
 
@@ -119,6 +121,9 @@ class Loss:
     """Of which network."""
     features_folder: str = ""
     """Where its weights lie; VGG19's come from torchvision if this is empty."""
+    feature_positions: int = 1
+    """Positions, in each direction, at which the grid of the features begins, a crop of a batch
+    after the other (`training.losses.features.Staggered`); 1 as published."""
     gan: float = 0.0
     """The U-Net discriminator's opinion."""
     discriminator_features: int = 64

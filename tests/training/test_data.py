@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,7 +11,9 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch import Tensor
 
+from sr_cli.degradation.layout import TWO_STAGE
 from tests.conftest import Outcome, scene
 from training.corpus import Corpus, CorpusError, read_corpus
 from training.crops import Cropper
@@ -128,23 +132,63 @@ def test_every_pixel_is_as_likely_as_any_other() -> None:
     assert float(crops.float().mean()) == pytest.approx(2 / 3, abs=0.04)
 
 
-def test_the_pool_gives_every_pair_out_with_its_own_truth() -> None:
-    made = 0
+def numbered(batch: int) -> Callable[[], Pairs]:
+    """Makes pairs that hold their own number, from 0 on."""
+    numbers = itertools.count()
 
     def make() -> Pairs:
-        nonlocal made
-        numbers = torch.arange(made, made + 4)
-        made += 4
-        flat = numbers.view(-1, 1, 1, 1).byte()
-        return Pairs(flat.expand(4, 3, 2, 2), flat.expand(4, 3, 8, 8), numbers.float()[:, None])
+        some = torch.tensor(list(itertools.islice(numbers, batch)), dtype=torch.float32)
+        flat = some.view(-1, 1, 1, 1).expand(-1, 3, 2, 2) % 256
+        return Pairs(flat.byte(), flat.byte(), some[:, None])
 
-    pool = Pool(make, 16, 4, reuse=2, generator=torch.Generator().manual_seed(0))
-    for _ in range(20):
+    return make
+
+
+@pytest.mark.parametrize(("size", "batches"), [(64, 1), (64, 4), (16, 4), (0, 1)])
+def test_the_pool_gives_every_pair_out_once(size: int, batches: int) -> None:
+    pool = Pool(
+        numbered(4 * batches), size, 4, 1, torch.Generator().manual_seed(0), batches=batches
+    )
+    rounds = 400 // batches
+    given: list[float] = []
+    for _ in range(rounds * batches):
         pairs = pool.next()
-        assert torch.equal(pairs.lr[:, 0, 0, 0].float(), pairs.truth[:, 0])
-        assert torch.equal(pairs.hr[:, 0, 0, 0].float(), pairs.truth[:, 0])
-        assert len(set(pairs.truth[:, 0].tolist())) == 4
-    assert made == 16 + 4 * 9  # filled once, then a new batch every second time
+        assert len(pairs) == 4
+        assert torch.equal(pairs.lr[:, 0, 0, 0].float(), pairs.truth[:, 0] % 256)
+        assert torch.equal(pairs.hr[:, 0, 0, 0].float(), pairs.truth[:, 0] % 256)
+        given += pairs.truth[:, 0].tolist()
+    assert pool.pairs is not None and pool.order is not None
+    assert len(set(given)) == len(given)
+    # What was made and not given out is in the pool still, beside the last round's.
+    waiting = set(pool.pairs.truth[:, 0].tolist()) - set(given)
+    assert len(waiting) == pool.size - 4 * batches
+    assert set(given) | waiting == set(range(4 * batches * (rounds - 1) + pool.size))
+
+
+def test_the_pool_gives_a_pair_out_as_often_as_asked_on_average() -> None:
+    pool = Pool(numbered(4), 64, 4, 3, torch.Generator().manual_seed(0))
+    given = Counter(number for _ in range(3000) for number in set(pool.next().truth[:, 0].tolist()))
+    settled = [given[number] for number in range(1000, 3000)]
+    assert given.total() == 12_000  # no pair twice in a batch
+    assert sum(settled) / len(settled) == pytest.approx(3, rel=0.05)
+
+
+def test_a_pool_goes_on_as_if_nothing_had_happened() -> None:
+    whole = Pool(numbered(8), 32, 4, 1, torch.Generator().manual_seed(0), batches=2)
+    for _ in range(5):
+        whole.next()
+    assert whole.pairs is not None and whole.order is not None
+    kept = Pairs(whole.pairs.lr.clone(), whole.pairs.hr.clone(), whole.pairs.truth.clone())
+    generator = torch.Generator()
+    generator.set_state(whole.generator.get_state())
+    part = Pool(whole.make, 32, 4, 1, generator, batches=2)
+    part.load(kept, whole.order.clone(), whole.given)
+    assert torch.equal(part.next().truth, whole.next().truth)  # the second half of a round
+    part.make = whole.make = numbered(8)
+    ours = part.next().truth
+    part.make = whole.make = numbered(8)
+    assert torch.equal(ours, whole.next().truth)
+    assert part.pairs is not None and torch.equal(part.pairs.truth, whole.pairs.truth)
 
 
 @pytest.mark.parametrize(
@@ -241,6 +285,40 @@ def test_crops_lie_off_their_margins_middle_by_at_most_the_shift(photographs: Pa
             p[:, y : y + 16, x : x + 16] for p, (y, x) in zip(places, corner.tolist(), strict=False)
         ]
         assert torch.equal(found, torch.stack(wanted))
+
+
+def test_few_pairs_share_a_draw_of_the_resize_factors(photographs: Path) -> None:
+    changes = ["phase.0.batch=8", "phase.0.lr_crop=24", "data.pool=16"]
+    scale = [p.key for p in TWO_STAGE.parameters].index("stage1.scale")
+    for alike, draws in ((0, 2), (2, 8), (3, 6)):
+        recipe = load_recipe("dan-real-x4", [*changes, f"data.alike={alike}"])
+        processes = Processes(torch.device("cpu"))
+        corpus = read_corpus([photographs], 96)
+        feeder = Feeder(corpus, degrader(recipe), recipe.data, 0, processes)
+        feeder.begin(recipe.phase[0], "vector")
+        feeder.next()
+        assert feeder.pool.pairs is not None
+        found = feeder.pool.pairs.truth[:, scale].tolist()
+        # A third of the draws leaves the size alone.
+        assert draws // 3 <= len(set(found)) <= draws
+        shared = min(alike or 8, 8)
+        assert all(len(set(found[i : min(i + shared, 8)])) == 1 for i in range(0, 8, shared))
+
+
+def test_processes_take_their_shares_of_the_same_draws(photographs: Path) -> None:
+    changes = ["phase.0.batch=8", "phase.0.lr_crop=24", "data.pool=8", "data.alike=3"]
+    recipe = load_recipe("dan-real-x4", changes)
+    corpus = read_corpus([photographs], 96)
+    truth: dict[int, list[Tensor]] = {1: [], 2: []}
+    for count, index in ((1, 0), (2, 0), (2, 1)):
+        processes = Processes(torch.device("cpu"))
+        processes.index, processes.count = index, count
+        feeder = Feeder(corpus, degrader(recipe), recipe.data, 0, processes)
+        feeder.begin(recipe.phase[0], "vector")
+        feeder.next()
+        assert feeder.pool.pairs is not None
+        truth[count].append(feeder.pool.pairs.truth)
+    assert torch.equal(torch.cat(truth[1]), torch.cat(truth[2]))
 
 
 def test_several_batches_may_be_degraded_at_once(photographs: Path) -> None:

@@ -25,7 +25,7 @@ from training.initial import build_network
 from training.losses import Objectives
 from training.losses.adversary import Adversary
 from training.losses.estimate import EstimateLoss, Weighing
-from training.losses.features import VGG19, FeaturesError, load_features
+from training.losses.features import VGG19, FeaturesError, Staggered, load_features
 from training.losses.objective import root_mean_square
 from training.losses.shape import ShapeLoss
 from training.recipe import RecipeError, load_recipe
@@ -220,6 +220,29 @@ def test_the_squeezenet_loss_is_what_evaluate_measures(features_folder: Path) ->
     measured = PerceptualDistance(features_folder)(sr, hr).mean()
     assert loss.distance(sr, hr) == pytest.approx(float(measured), rel=1e-4)
     assert loss.distance(hr, hr) == 0
+
+
+def test_features_can_begin_their_grid_at_another_pixel_of_every_crop(
+    features_folder: Path,
+) -> None:
+    options = Loss(features="squeezenet", features_folder=str(features_folder))
+    plain, staggered = load_features(options), load_features(replace(options, feature_positions=2))
+    assert isinstance(staggered, Staggered)
+    sr, hr = torch.rand(6, 3, 49, 65), torch.rand(6, 3, 49, 65)
+    cut = staggered.cut(sr)
+    assert cut.shape == (6, 3, 48, 64)
+    for number, (top, left) in enumerate([(0, 0), (0, 1), (1, 0), (1, 1), (0, 0), (0, 1)]):
+        assert torch.equal(cut[number], sr[number, :, top : top + 48, left : left + 64])
+    wanted = plain.distance(cut, staggered.cut(hr))
+    assert staggered.distance(sr, hr) == pytest.approx(float(wanted), rel=1e-6)
+    # A pattern of two pixels' period has a phase that the plain loss prefers; this one does not.
+    flat = torch.full((4, 3, 65, 65), 0.5)
+    stripes = flat + 0.05 * torch.tensor([1.0, -1.0]).repeat(33)[:65]
+    there, moved = (
+        [float(f.distance(pictures, flat)) for pictures in (stripes, 1 - stripes)]
+        for f in (plain, staggered)
+    )
+    assert abs(moved[0] - moved[1]) < 0.1 * abs(there[0] - there[1])
 
 
 def test_vgg19_takes_torchvisions_keys_and_gradients_reach_the_picture_only() -> None:

@@ -159,12 +159,51 @@ class SqueezeNet(Features):
         return total
 
 
+class Staggered(Features):
+    """Compares every picture of a batch from another position of the features' grid on.
+
+    Strided convolutions see a picture through a grid that always begins at its corner, and so does
+    a network that enlarges by pixel shuffles: what it makes comes to repeat with that grid, as a
+    hatching, which no single position of the grid shows.
+
+    Args:
+        features: To compare by.
+        positions: In each direction.
+    """
+
+    def __init__(self, features: Features, positions: int) -> None:
+        super().__init__()
+        self.features = features
+        self.positions = positions
+
+    def distance(self, sr: Tensor, hr: Tensor) -> Tensor:
+        return self.features.distance(self.cut(sr), self.cut(hr))
+
+    def cut(self, pictures: Tensor) -> Tensor:
+        """Picture i of ``(N, 3, H, W)`` without its first i mod P columns and i / P mod P rows, all
+        ``P - 1`` pixels smaller.
+        """
+        count, most = self.positions, self.positions - 1
+        height, width = pictures.shape[-2] - most, pictures.shape[-1] - most
+        cut = []
+        for number, picture in enumerate(pictures):
+            left, top = number % count, number // count % count
+            cut.append(picture[:, top : top + height, left : left + width])
+        return torch.stack(cut)
+
+
 def load_features(options: Loss) -> Features:
-    """The network that a recipe's perceptual loss looks through.
+    """What a recipe's perceptual loss compares pictures by.
 
     Raises:
-        FeaturesError: Its weights are neither in the given folder nor to be fetched.
+        FeaturesError: The weights are neither in the given folder nor to be fetched.
     """
+    features = _loaded(options)
+    positions = options.feature_positions
+    return Staggered(features, positions) if positions > 1 else features
+
+
+def _loaded(options: Loss) -> Features:
     folder = Path(options.features_folder) if options.features_folder else None
     if options.features == "squeezenet":
         if folder is None:
