@@ -14,7 +14,7 @@ from __future__ import annotations
 import argparse
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -59,6 +59,11 @@ def mean(
     }
 
 
+def _kind(path: Path, header: Mapping[str, str]) -> tuple[str | None, int | None]:
+    """Family and number of iterations, as far as a header says."""
+    return header.get("network"), weights.told_options(header, path).get("iterations")
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command line of this module."""
     parser = argparse.ArgumentParser(prog="python -m training.average", description=__doc__)
@@ -69,6 +74,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         files = [weights.read(path) for path in options.weights]
         state = mean([state for state, _ in files], options.shares)
+        kinds = {_kind(path, of) for path, (_, of) in zip(options.weights, files, strict=True)}
+        if len(kinds) > 1:
+            # Their tensors have the same shapes, and mean something else.
+            parser.error("they are of different networks, or were trained for other iterations")
     except (ZooError, ValueError) as error:
         parser.error(str(error))
     header = files[0][1]

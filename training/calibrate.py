@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -20,10 +21,11 @@ from torch import Tensor
 from sr_cli.degradation.layout import Layout
 from sr_cli.networks.dan import DAN
 from sr_cli.zoo import weights
-from training.corpus import Corpus, read_corpus
+from sr_cli.zoo.manifest import ZooError
+from training.corpus import Corpus, CorpusError, read_corpus
 from training.degradations import Degrader, degrader
 from training.initial import channels_last
-from training.recipe import load_recipe
+from training.recipe import RecipeError, load_recipe
 
 SEED = 40_000
 
@@ -80,7 +82,7 @@ def estimates(
     return torch.cat(found), torch.cat(truths)
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """The command line of this module."""
     parser = argparse.ArgumentParser(prog="python -m training.calibrate", description=__doc__)
     parser.add_argument("weights", type=Path, help="a run's ema.safetensors; rewritten")
@@ -89,15 +91,20 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--crop", type=int, default=768, help="side of the high-resolution crops")
     parser.add_argument("--repeats", type=int, default=2)
-    options = parser.parse_args()
-    recipe = load_recipe(options.recipe, options.changes)
-    model = degrader(recipe)
-    if recipe.network.family != "DAN" or model.layout is None:
-        parser.error(f"{recipe.name} trains a {recipe.network.family}, which estimates no vector")
-    network = channels_last(DAN(**recipe.options))
-    state, header = weights.read(options.weights)
-    network.load_state_dict(state)
-    corpus = read_corpus([options.data], 256)
+    options = parser.parse_args(arguments)
+    try:
+        recipe = load_recipe(options.recipe, options.changes)
+        model = degrader(recipe)
+        state, header = weights.read(options.weights)
+        # As the weights were trained: a run that was finished early has fewer iterations.
+        told = weights.told_options(header, options.weights)
+        if header.get("network") != "DAN" or model.layout is None:
+            parser.error(f"{options.weights} is no DAN, or {recipe.name} tells no vector")
+        network = channels_last(DAN(**told))
+        network.load_state_dict(state)
+        corpus = read_corpus([options.data], min(256, options.crop))
+    except (RecipeError, ZooError, CorpusError, RuntimeError) as error:
+        parser.error(" ".join(str(error).splitlines()[:2]))
     estimate, truth = estimates(network, model, corpus, options.crop, options.repeats)
     calibrate(network, model.layout, estimate, truth)
     weights.write_with(options.weights, network.state_dict(), header)

@@ -25,6 +25,7 @@ from torch import Tensor
 PART_BYTES = 15_000_000
 """Of tensors in one file; its header comes on top."""
 INDEX = "index.json"
+ASIDE = ".aside"
 _TENSOR = "__tensor__"
 
 
@@ -45,11 +46,14 @@ def write(folder: Path, step: int, state: Mapping[str, Any]) -> Path:
     """
     final = folder / f"{step:08d}"
     partial = folder / f"{step:08d}.partial"
+    aside = folder / f"{step:08d}{ASIDE}"
     try:
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
         _write_files(partial, state)
-        shutil.rmtree(final, ignore_errors=True)
+        if final.exists():  # of the same step: kept until the new one is in its place
+            shutil.rmtree(aside, ignore_errors=True)
+            final.rename(aside)
         partial.rename(final)
     except (OSError, SafetensorError) as error:
         shutil.rmtree(partial, ignore_errors=True)
@@ -66,6 +70,9 @@ def write(folder: Path, step: int, state: Mapping[str, Any]) -> Path:
 
 def latest(folder: Path) -> Path | None:
     """The newest whole state of a folder."""
+    for path in folder.glob(f"*{ASIDE}"):  # left by a kill between two renamings
+        if not (back := path.with_suffix("")).exists():
+            path.rename(back)
     found = [path for path in folder.glob("*") if path.name.isdecimal() and (path / INDEX).exists()]
     return max(found, key=lambda path: int(path.name), default=None)
 

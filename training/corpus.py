@@ -20,7 +20,8 @@ from sr_cli.images.discovery import find_pictures
 
 Picture = NDArray[np.uint8]
 
-_UNREADABLE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
+# Pillow's AVIF decoder tells of damage by a RuntimeError.
+_UNREADABLE = (OSError, ValueError, SyntaxError, RuntimeError, Image.DecompressionBombError)
 
 AT_ONCE = 32
 """Pictures that are decoded side by side."""
@@ -178,7 +179,7 @@ def _decoded(
 def _read(path: Path, copies: Sequence[tuple[float, tuple[int, int]]]) -> list[Picture]:
     try:
         with Image.open(path) as image:
-            whole = image.convert("RGB")
+            whole = _eight_bits(image).convert("RGB")
     except _UNREADABLE:
         return []
     sizes = [(width, height) for _, (height, width) in copies]
@@ -186,6 +187,14 @@ def _read(path: Path, copies: Sequence[tuple[float, tuple[int, int]]]) -> list[P
         np.asarray(whole if size == whole.size else whole.resize(size, Image.Resampling.LANCZOS))
         for size in sizes
     ]
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """Grey of 16 bits, which Pillow would cut off at white, as 8; anything else as it is."""
+    if image.mode != "I" and not image.mode.startswith("I;16"):
+        return image
+    levels = np.asarray(image).astype(np.float64) / 257
+    return Image.fromarray(levels.round().clip(0, 255).astype(np.uint8))
 
 
 def _paths(folders: Iterable[Path]) -> Iterator[Path]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
@@ -47,7 +48,10 @@ def channels_last(network: N) -> N:
 
 
 def build_network(
-    recipe: Recipe, model: Degrader | None = None, start: Path | None = None
+    recipe: Recipe,
+    model: Degrader | None = None,
+    start: Path | None = None,
+    tell: Callable[[str], None] | None = None,
 ) -> SuperResolver:
     """A network at the first phase's iterations.
 
@@ -57,6 +61,7 @@ def build_network(
             principal components; may be left out for others, or with a start.
         start: A safetensors file to start from instead of fresh weights.  A DAN whose header
             tells other iterations is turned to the phase's by `training.unroll`.
+        tell: Called with a sentence on how much of it was taken, where not all has to fit.
 
     Raises:
         RecipeError: The network cannot be built with these options.
@@ -71,16 +76,19 @@ def build_network(
     except (ValueError, KeyError) as error:
         raise RecipeError(f"{recipe.name}: {recipe.network.family}: {error}") from None
     _initialise(network, recipe)
-    if start is not None:
-        _start_from(network, start, fitting=recipe.start.fitting)
-    elif model is not None and isinstance(network, KernelAlternation | DMSR):
+    whole = start is not None and not recipe.start.fitting
+    if not whole and model is not None and isinstance(network, KernelAlternation | DMSR):
         encoded = network.deblur if isinstance(network, DMSR) else network
         encoded.set_encoder(principal_components(model, options["code_size"]))
+    if start is not None:
+        taken = _start_from(network, start, fitting=recipe.start.fitting)
+        if tell and taken < (number := len(network.state_dict())):
+            tell(f"of {start} fit {taken} of the network's {number} tensors; the rest is fresh")
     return network
 
 
-def _start_from(network: nn.Module, path: Path, *, fitting: bool) -> None:
-    """Load the weights of an earlier run in place of fresh ones, or of those that fit."""
+def _start_from(network: nn.Module, path: Path, *, fitting: bool) -> int:
+    """Load the weights of an earlier run in place of fresh ones, or those that fit: how many."""
     try:
         state, header = weights.read(path)
         if fitting:
@@ -98,6 +106,7 @@ def _start_from(network: nn.Module, path: Path, *, fitting: bool) -> None:
     if isinstance(network, DAN) and trained and "restorer.fusion.weight" in state:
         wanted, network.iterations = network.iterations, trained
         unroll(network, wanted)
+    return len(state)
 
 
 @torch.no_grad()

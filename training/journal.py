@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,9 @@ class Journal:
 
     def __init__(self, folder: Path, *, curves: bool = False) -> None:
         self.path = folder / LOG_NAME
+        if _ends_within_a_line(self.path):
+            with self.path.open("a", encoding="utf-8") as log:
+                log.write("\n")
         self.writer: Any = None
         if curves:
             from torch.utils.tensorboard import SummaryWriter
@@ -40,12 +45,28 @@ class Journal:
 
 
 def read_log(folder: Path) -> list[dict[str, Any]]:
-    """All measurements of a run's log, in the order they were made; empty without a log."""
+    """All measurements of a run's log, in the order they were made; empty without a log.
+
+    A line that a kill or a full disk cut off is left out.
+    """
     try:
         text = (folder / LOG_NAME).read_text(encoding="utf-8")
     except FileNotFoundError:
         return []
-    return [json.loads(line) for line in text.splitlines()]
+    found: list[dict[str, Any]] = []
+    for line in text.splitlines():
+        with contextlib.suppress(json.JSONDecodeError):
+            found.append(json.loads(line))
+    return found
+
+
+def _ends_within_a_line(path: Path) -> bool:
+    try:
+        with path.open("rb") as log:
+            log.seek(-1, os.SEEK_END)
+            return log.read(1) != b"\n"
+    except OSError:  # there is none, or it is empty
+        return False
 
 
 def _numbers(facts: Mapping[str, Any], before: str) -> list[tuple[str, float]]:

@@ -204,6 +204,17 @@ class Learner:
         torch._foreach_mul_(gradients, factor)
         self.gradient_norm = usual.lerp(norm * factor, 0.01)
 
+    @property
+    def finite(self) -> bool:
+        """Whether all weights, and their average, are numbers."""
+        tensors = [
+            tensor
+            for network in (self.network, self.average.network)
+            for tensor in network.state_dict().values()
+            if tensor.is_floating_point()
+        ]
+        return bool(torch.stack([tensor.isfinite().all() for tensor in tensors]).all())
+
     def state(self) -> dict[str, Any]:
         """Everything that going on needs, on whatever device it is."""
         return {
@@ -225,6 +236,8 @@ class Learner:
         self.network.load_state_dict(state["network"])
         self.average.network.load_state_dict(state["average"])
         self.average.steps = state["average_steps"]
+        for network in (self.network, self.average.network):
+            _set_iterations(network, self.phase.iterations)  # which may have been changed since
         self.optimiser.load(state["optimiser"])
         self.gradient_norm = state["gradient_norm"].to(self.device)
         if self.adversary is not None and state["adversary"]:

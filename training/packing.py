@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file
 
 from sr_cli.zoo import card, weights
 from sr_cli.zoo.manifest import Model, ZooError
@@ -20,6 +19,8 @@ from training.schema import Recipe
 
 FOLDER = "release"
 """Within a run's folder."""
+WEIGHTS = "ema.safetensors"
+"""The weights' average, beside it."""
 
 
 def pack(run: Path, recipe: Recipe, device: torch.device) -> Iterator[str]:
@@ -76,20 +77,29 @@ def write_weights(
 ) -> Path:
     """Write a run's averaged weights as float16 with everything that loading them needs.
 
+    What network they are of is said by their own header: a run that was finished early has fewer
+    iterations than its recipe ends with.
+
     Args:
         run: The run's folder, with ``ema.safetensors``.
         recipe: What it was trained by.
         folder: Where the file goes, named after the recipe's model.
         licence: Of the weights, as SPDX calls it.
         facts: More strings for the file's header.
+
+    Raises:
+        ZooError: The run's weights are not there, or no weights of a run.
     """
-    path = folder / f"{recipe.model}.safetensors"
+    path, trained = folder / f"{recipe.model}.safetensors", run / WEIGHTS
+    state, header = weights.read(trained)
+    if not header.keys() >= {"network", "options"}:
+        raise ZooError(f"{trained} does not say which network it is of.")
     said = {key: str(value) for key, value in run_facts(run).items()} | facts
     weights.write(
         path,
-        load_file(run / "ema.safetensors"),
-        recipe.network.family,
-        recipe.options,
+        state,
+        header["network"],
+        weights.told_options(header, trained),
         model=recipe.model,
         recipe=recipe.name,
         preset=recipe.data.trained_for,
@@ -100,9 +110,11 @@ def write_weights(
 
 
 def run_facts(run: Path) -> dict[str, Any]:
-    """Steps and seconds of a run, from its log."""
-    last = read_log(run)[-1]
-    return {"steps": last["step"], "seconds": round(last["total_seconds"])}
+    """Steps and seconds of a run, from its log; nothing if it has none."""
+    told = [line for line in read_log(run) if {"step", "total_seconds"} <= line.keys()]
+    if not told:
+        return {}
+    return {"steps": told[-1]["step"], "seconds": round(told[-1]["total_seconds"])}
 
 
 def device_name(device: torch.device) -> str:

@@ -34,15 +34,20 @@ class Processes:
         """Whether this is the process that writes and speaks."""
         return self.index == 0
 
-    def share(self, batch: int) -> slice:
+    def share(self, batch: int, parts: int = 1) -> slice:
         """This process's part of a batch that all have drawn.
+
+        Args:
+            batch: Its size.
+            parts: In which it is computed, one after the other (``accumulate``).
 
         Raises:
             ValueError: The batch cannot be divided evenly.
         """
-        if batch % self.count:
+        if batch % (self.count * parts):
+            among = f"{self.count} processes" + (f" in {parts} parts each" if parts > 1 else "")
             raise ValueError(
-                f"A batch of {batch} cannot be divided among {self.count} processes. Change it with"
+                f"A batch of {batch} cannot be divided among {among}. Change it with"
                 " --set phase.N.batch=..."
             )
         each = batch // self.count

@@ -14,6 +14,8 @@ from training.waiting import Waiting
 
 LINES = 40
 """Of the log, from which the time of a step is told."""
+FEWEST = 10
+"""Steps from which it is told before there are any."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,10 @@ class Clock:
         self._warm = False
         self._lines: deque[tuple[float, int]] = deque(maxlen=LINES)
         """Seconds and steps of the phase's last lines."""
+        self._first: tuple[float, int] | None = None
+        """When the phase's first step was done, and which that was."""
+        self._last = step
+        """The last step done."""
 
     @property
     def running(self) -> float:
@@ -91,16 +97,28 @@ class Clock:
     def step_seconds(self) -> float | None:
         """What a step has taken of late, its share of validations included.
 
-        None before the phase's second line: the first one's steps fill the pool.  One line alone
-        says little: the one with a validation in it may have taken twice as long as any other.
+        Before the phase's second line, the time since its first step, which filled the pool; None
+        before ten more.  One line alone says little: the one with a validation in it may have taken
+        twice as long as any other.
         """
         steps = sum(steps for _, steps in self._lines)
-        return sum(seconds for seconds, _ in self._lines) / steps if steps else None
+        if steps:
+            return sum(seconds for seconds, _ in self._lines) / steps
+        if self._first is None or self._last - self._first[1] < FEWEST:
+            return None
+        return (time.monotonic() - self._first[0]) / (self._last - self._first[1])
+
+    def stepped(self, step: int) -> None:
+        """A step has been taken."""
+        self._last = step
+        if self._first is None:
+            self._first = time.monotonic(), step
 
     def begin_phase(self) -> None:
         """Steps of another kind follow."""
         self._warm = False
         self._lines.clear()
+        self._first = None
 
     @property
     def since_saved(self) -> float:

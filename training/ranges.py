@@ -15,7 +15,11 @@ POSITIVE: Range = (1, math.inf)
 """Of whole numbers."""
 FRACTION: Range = (0, 1)
 
-RECIPE = {"decay_steps": NOT_NEGATIVE, "save_minutes": NOT_NEGATIVE}
+RECIPE = {
+    "decay_steps": NOT_NEGATIVE,
+    "save_minutes": NOT_NEGATIVE,
+    "seed": (0, 2**31),  # others are made of it, and generators take 64 bits
+}
 PHASE = {
     **dict.fromkeys(("batch", "lr_crop", "accumulate"), POSITIVE),
     **dict.fromkeys(("steps", "learning_rate", "margin", "warmup"), NOT_NEGATIVE),
@@ -33,6 +37,10 @@ SECTIONS: Mapping[str, Mapping[str, Range]] = {
     "optimiser": {
         **dict.fromkeys(("beta1", "beta2", "ema"), FRACTION),
         **dict.fromkeys(("muon", "clip"), NOT_NEGATIVE),
+    },
+    "start": {
+        "high_pass_filters": (0, 1 + 1e-9),
+        **dict.fromkeys(("high_pass_gain", "estimator_gain", "residual_gain"), NOT_NEGATIVE),
     },
     "validation": {
         **dict.fromkeys(("every", "crop", "degradations"), POSITIVE),

@@ -18,6 +18,10 @@ from training.typed import RecipeError, build, keywords
 
 __all__ = ["Recipe", "RecipeError", "load_recipe", "recipe_names", "recipe_text", "shown"]
 
+SMALLEST_TWO_STAGE = 72
+"""Pixels: less, and a blur behind the smallest resize reaches over the whole picture
+(`sr_cli.degradation.two_stage.TwoStageModel.apply`)."""
+
 
 def recipe_names() -> list[str]:
     """The bundled recipes."""
@@ -42,6 +46,8 @@ def recipe_text(name_or_path: str) -> str:
             return path.read_text(encoding="utf-8")
         except OSError as error:
             raise RecipeError(f"Cannot read the recipe {path}: {error.strerror}.") from None
+        except UnicodeDecodeError:
+            raise RecipeError(f"Cannot read the recipe {path}: it is not UTF-8.") from None
     if name_or_path not in recipe_names():
         near = difflib.get_close_matches(name_or_path, recipe_names(), 3, 0.3)
         hint = near or recipe_names()
@@ -94,7 +100,9 @@ def load_recipe(name_or_path: str, changes: Sequence[str] = ()) -> Recipe:
 
 def _table(name_or_path: str, children: tuple[str, ...]) -> dict[str, Any]:
     """The recipe's table, laid over that of the recipe that it extends."""
-    if name_or_path in children:
+    is_file = name_or_path.endswith(".toml")
+    identity = str(Path(name_or_path).resolve()) if is_file else name_or_path
+    if identity in children:
         raise RecipeError(f"{children[0]}: the recipes extend each other in a circle.")
     try:
         table = tomllib.loads(recipe_text(name_or_path))
@@ -107,7 +115,7 @@ def _table(name_or_path: str, children: tuple[str, ...]) -> dict[str, Any]:
         raise RecipeError(f"{name_or_path}: 'extends' must be a text, not {base!r}.")
     if base.endswith(".toml"):
         base = str(Path(name_or_path).parent / base)
-    return _laid_over(_table(base, (*children, name_or_path)), table)
+    return _laid_over(_table(base, (*children, identity)), table)
 
 
 def _laid_over(base: dict[str, Any], table: dict[str, Any]) -> dict[str, Any]:
@@ -136,6 +144,23 @@ def _change(table: dict[str, Any], change: str) -> None:
         place[int(last) if isinstance(place, list) else last] = parsed
     except (IndexError, ValueError, TypeError, AttributeError):
         raise RecipeError(f"'{key}' leads nowhere in this recipe.") from None
+
+
+def _check_sides(recipe: Recipe, source: str) -> None:
+    """Whether all crops are large enough to be degraded."""
+    scale = recipe.network.scale
+    smallest = SMALLEST_TWO_STAGE if recipe.data.degradation == "two-stage" else 8 * scale
+    for index, phase in enumerate(recipe.phase):
+        if (side := recipe.crop(phase)) < smallest:
+            raise RecipeError(
+                f"{source}: 'phase.{index}.lr_crop' makes crops of {side} pixels, margins "
+                f"included; this degradation needs {smallest}."
+            )
+    if (side := recipe.validation.side(scale)) < smallest:
+        raise RecipeError(
+            f"{source}: 'validation.crop' makes crops of {side} pixels, margins included; this "
+            f"degradation needs {smallest}."
+        )
 
 
 def _network(table: Any, source: str) -> Network:
@@ -167,6 +192,11 @@ def _check(recipe: Recipe, source: str) -> None:
         if phase.trains != "all" and recipe.network.family != "DAN":
             part = phase.trains.capitalize()
             raise RecipeError(f"{where}.trains': only DAN's {part} can be trained alone.")
+    _check_sides(recipe, source)
+    loss, estimates = recipe.loss, recipe.network.family in ("DAN", "DANv1", "DANv2")
+    terms = (loss.l1, loss.rmse, loss.perceptual, loss.gan, loss.detail, loss.reconstruction)
+    if not any(terms) and not (estimates and loss.vector):
+        raise RecipeError(f"{source}: all weights of [loss] are 0: nothing would be learned.")
     for key in ("sigma", "noise"):
         if len(getattr(recipe.data, key)) != 2:
             raise RecipeError(f"{source}: 'data.{key}' must be a list of two numbers, from and to.")

@@ -10,42 +10,51 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from sr_cli.zoo import store
+from sr_cli.zoo import store, weights
+from sr_cli.zoo.manifest import ZooError
 from sr_cli.zoo.schema import problems
-from training.packing import run_facts, write_weights
-from training.recipe import Recipe, load_recipe
+from training.packing import WEIGHTS, run_facts, write_weights
+from training.recipe import Recipe, RecipeError, load_recipe
 
 LICENCE = "Apache-2.0"
 AUTHORS = "the sr-cli authors"
 
 
-def update_manifest(
+def updated_manifest(
     manifest: Path,
     recipe: Recipe,
     file: Path,
     training: dict[str, Any],
     figures: list[dict[str, Any]],
     skill: dict[str, Any] | None,
-) -> None:
-    """Point a model's entry at new weights, with what was measured of them.
+) -> str:
+    """A manifest in which a model's entry points at new weights, with what was measured of them.
 
     Args:
         manifest: The manifest's file; the model must have an entry.
         recipe: What the weights were trained by.
-        file: The weights file.
+        file: The weights file, wherever it is now.
         training: Facts about the run.
         figures: Objects as `sr-cli evaluate --json` prints them, of these weights.
         skill: The ``skill`` of the model in one of them, measured on many degradations.
 
+    Returns:
+        The file's new text.
+
     Raises:
-        ValueError: The manifest would not be valid with it; nothing was written then.
+        ValueError: It has no such entry, or would not be valid.
     """
     document = json.loads(manifest.read_text(encoding="utf-8"))
-    entry = next(m for m in document["models"] if m["name"] == recipe.model)
-    entry["options"] = recipe.options
+    entry = next((m for m in document["models"] if m["name"] == recipe.model), None)
+    if entry is None:
+        raise ValueError(f"{manifest} has no entry '{recipe.model}'")
+    _, header = weights.read(file)
+    entry["options"] = weights.told_options(header, file)
     entry["recipe"] = recipe.name
     entry["preset"] = recipe.data.trained_for
     entry["licence"] = entry["licence"] or LICENCE
@@ -61,12 +70,14 @@ def update_manifest(
     entry["estimate"] = skill or {}
     if wrong := problems(document):
         raise ValueError(f"the manifest would not be valid: {wrong[0]}")
-    manifest.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    return json.dumps(document, indent=1) + "\n"
 
 
 def _figure(answer: dict[str, Any], model: str) -> dict[str, Any]:
     facts = {key: answer[key] for key in ("protocol", "data", "seed", "cases", "date")}
-    ours = next(v for k, v in answer["methods"].items() if model in k)
+    ours = next((v for k, v in answer["methods"].items() if model in k), None)
+    if ours is None:
+        raise ValueError(f"the figures on {answer['data']} are not of {model}")
     for name, value in ours.items():
         facts[name] = round(value, 4)
         if name in answer["methods"]["bicubic"]:  # which estimates no kernel
@@ -74,7 +85,7 @@ def _figure(answer: dict[str, Any], model: str) -> dict[str, Any]:
     return facts
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """The command line of this module."""
     parser = argparse.ArgumentParser(prog="python -m training.release", description=__doc__)
     parser.add_argument("run", type=Path)
@@ -85,15 +96,28 @@ def main() -> None:
     parser.add_argument("--device", default="unknown", help="what it was trained on")
     parser.add_argument("--figures", type=Path, action="append", default=[])
     parser.add_argument("--skill", type=Path, help="JSON of evaluate --estimate-only --repeats N")
-    options = parser.parse_args()
-    recipe = load_recipe(options.recipe, options.changes)
-    file = write_weights(options.run, recipe, options.weights, LICENCE)
-    figures = [json.loads(path.read_text()) for path in options.figures]
-    skill = None
-    if options.skill:
-        skill = next(iter(json.loads(options.skill.read_text())["skill"].values()))
-    facts = {**run_facts(options.run), "device": options.device}
-    update_manifest(options.manifest, recipe, file, facts, figures, skill)
+    options = parser.parse_args(arguments)
+    try:
+        recipe = load_recipe(options.recipe, options.changes)
+        _, header = weights.read(options.run / WEIGHTS)
+        if header.get("recipe", recipe.name) != recipe.name:
+            parser.error(f"{options.run} is a run of '{header['recipe']}', not of '{recipe.name}'")
+        figures = [json.loads(path.read_text(encoding="utf-8")) for path in options.figures]
+        skill = None
+        if options.skill:
+            told = json.loads(options.skill.read_text(encoding="utf-8"))["skill"]
+            skill = next(iter(told.values()))
+        facts = {**run_facts(options.run), "device": options.device}
+        # The weights take their place only when all that is said of them is known to be right.
+        with tempfile.TemporaryDirectory(dir=options.weights) as folder:
+            file = write_weights(options.run, recipe, Path(folder), LICENCE)
+            text = updated_manifest(options.manifest, recipe, file, facts, figures, skill)
+            file = file.replace(options.weights / file.name)
+        options.manifest.write_text(text, encoding="utf-8")
+    except KeyError as error:
+        parser.error(f"what was measured lacks {error}: give what `sr-cli evaluate --json` wrote")
+    except (RecipeError, ZooError, OSError, ValueError) as error:
+        parser.error(str(error))
     sys.stdout.write(f"{file}: {file.stat().st_size} bytes, sha256 {store.sha256(file)}\n")
 
 

@@ -20,6 +20,8 @@ class Position:
     decaying: bool = False
     branched_at: int = 0
     """The step at which the decay began."""
+    branch_rate: float = 0.0
+    """The learning rate there."""
 
     @property
     def phase(self) -> Phase:
@@ -41,7 +43,9 @@ class Position:
     def rate(self) -> float:
         """Learning rate of the next step."""
         if self.decaying:
-            return decay_rate(self.phase, self.phase_step, self.recipe.decay_steps)
+            # States of earlier versions do not have it.
+            begins = self.branch_rate or stable_rate(self.phase, self.phase.steps)
+            return decay_rate(begins, self.phase_step, self.recipe.decay_steps)
         return stable_rate(self.phase, self.phase_step)
 
     @property
@@ -67,6 +71,7 @@ class Position:
 
     def decay(self) -> None:
         """Branch off into the decay."""
+        self.branch_rate = self.rate
         self.decaying, self.branched_at, self.phase_step = True, self.step, 0
 
 
@@ -79,6 +84,6 @@ def stable_rate(phase: Phase, step: int) -> float:
     return rate
 
 
-def decay_rate(phase: Phase, step: int, steps: int) -> float:
-    """The rate at a step (from 0) of the final decay: a straight line from the phase's to zero."""
-    return stable_rate(phase, phase.steps) * (1 - (step + 1) / (steps + 1))
+def decay_rate(begins: float, step: int, steps: int) -> float:
+    """The rate at a step (from 0) of the final decay: a straight line from that before to zero."""
+    return begins * (1 - (step + 1) / (steps + 1))

@@ -13,7 +13,7 @@ import torch
 from training import checkpoint
 from training.corpus import Corpus, read_corpus
 from training.packing import FOLDER as RELEASE
-from training.packing import pack
+from training.packing import WEIGHTS, pack
 from training.schema import Recipe
 from training.trainer import Options, Progress, Trainer, TrainingError
 
@@ -64,14 +64,17 @@ def run_session(
         _described("training", corpus)
         + ("; " + _described("validation", held_out) if held_out else "")
     )
-    if recipe.start.after and options.weights is None and not resume:
+    for note in trainer.notes:
+        tell(note)
+    found = False
+    if resume:
+        found = trainer.resume()
+        tell(f"resumed at step {trainer.step}" if found else f"nothing to resume in {out}")
+    if recipe.start.after and options.weights is None and not found:
         tell(
             f"this recipe is meant to go on from the weights of {recipe.start.after} "
             "(--weights FILE); it starts from fresh ones"
         )
-    if resume:
-        found = trainer.resume()
-        tell(f"resumed at step {trainer.step}" if found else f"nothing to resume in {out}")
 
     def watch(progress: Progress) -> None:
         bar(progress.step, progress.steps)
@@ -88,7 +91,7 @@ def run_session(
         except OSError as error:
             raise TrainingError(
                 f"{out / RELEASE} could not be written: {error.strerror}. "
-                f"{out / 'ema.safetensors'} holds the weights; --resume tries again."
+                f"{out / WEIGHTS} holds the weights; --resume tries again."
             ) from None
         return (
             f"finished after {trainer.step} steps: {out / RELEASE} holds the weights with their "

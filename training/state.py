@@ -41,6 +41,11 @@ class RunState:
     learner: Learner
     feeder: Feeder
 
+    @property
+    def any_saved(self) -> bool:
+        """Whether there is a state to go back to."""
+        return any(checkpoint.latest(self.out / kind) for kind in ("stable", "decay"))
+
     def save(self, position: Position, totals: Totals) -> None:
         """Write everything the run needs to go on to the step, atomically.
 

@@ -16,7 +16,7 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from training.corpus import Corpus, read_corpus
+from training.corpus import Corpus, CorpusError, read_corpus
 from training.degradations import degrader
 from training.feeder import Feeder
 from training.initial import build_network
@@ -33,8 +33,10 @@ from training.learner import Learner
 from training.losses import Objectives
 from training.pool import Pairs
 from training.processes import Processes
-from training.recipe import load_recipe
+from training.recipe import RecipeError, load_recipe
 from training.schema import Recipe
+from training.session import spare_threads
+from training.trainer import LOG_EVERY
 
 
 @dataclass(frozen=True)
@@ -179,7 +181,8 @@ class Bench:
         self._finish()
         began, done = clock(), 0
         while clock() - began < seconds:
-            for _ in range(1 if self.device.type == "cpu" else 10):
+            # A GPU is waited for as often as in training: its queue runs empty each time.
+            for _ in range(1 if self.device.type == "cpu" else LOG_EVERY):
                 work()
                 done += 1
             self._finish()
@@ -215,7 +218,7 @@ class Bench:
         return 2 * side**3 * self._rate(lambda: a @ b, seconds)
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """The command line of this module."""
     parser = argparse.ArgumentParser(prog="python -m training.throughput", description=__doc__)
     parser.add_argument("recipe")
@@ -229,14 +232,22 @@ def main() -> None:
     parser.add_argument("--no-capture", action="store_true", help="call kernels one by one")
     parser.add_argument("--profile", action="store_true", help="show where the time goes, too")
     parser.add_argument("--json", action="store_true")
-    options = parser.parse_args()
-    recipe = load_recipe(options.recipe, options.changes)
-    phase = options.phase % len(recipe.phase)
-    crop = recipe.crop(recipe.phase[phase])
-    if options.data:
-        corpus = read_corpus(options.data, crop, recipe.data.memory, recipe.data.shrunk)
-    else:
-        corpus = made_pictures(2 * crop)
+    options = parser.parse_args(arguments)
+    try:
+        recipe = load_recipe(options.recipe, options.changes)
+        whole = load_recipe(options.recipe)
+        count = len(recipe.phase)
+        if not -count <= options.phase < count:
+            parser.error(f"{recipe.name} has the phases 0 to {count - 1}, not {options.phase}")
+        phase = options.phase % count
+        crop = recipe.crop(recipe.phase[phase])
+        if options.data:
+            corpus = read_corpus(options.data, crop, recipe.data.memory, recipe.data.shrunk)
+        else:
+            corpus = made_pictures(2 * crop)
+    except (RecipeError, CorpusError) as error:
+        parser.error(str(error))
+    spare_threads(torch.device(options.device))
     bench = Bench(
         recipe,
         phase,
@@ -247,7 +258,7 @@ def main() -> None:
         captured=not options.no_capture,
     )
     found = bench.run(options.seconds)
-    text = json.dumps(asdict(found)) if options.json else described(found, load_recipe(recipe.name))
+    text = json.dumps(asdict(found)) if options.json else described(found, whole)
     sys.stdout.write(text + "\n")
     if options.profile:
         sys.stdout.write(bench.profile() + "\n")

@@ -8,9 +8,10 @@ as of the last stop.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -26,6 +27,7 @@ from training.learner import Learner
 from training.losses import Objectives
 from training.losses.features import FeaturesError
 from training.options import Options
+from training.packing import WEIGHTS
 from training.processes import Processes
 from training.progress import Clock, Health, Progress
 from training.schedule import Position
@@ -36,6 +38,8 @@ from training.validation import ValidationSet
 __all__ = ["Options", "Progress", "Trainer", "TrainingError"]
 
 LOG_EVERY = 50
+OVERTIME = 1.1
+"""How far a decay that was begun in time may exceed the budget, as a factor."""
 ASK_EVERY = 10
 """Steps between two agreements of several processes on whether to stop."""
 
@@ -70,11 +74,13 @@ class Trainer:
         self.options = options or Options()
         self.processes = Processes(device)
         model = degrader(recipe)
-        network = build_network(recipe, model, self.options.weights)
+        self.notes: list[str] = []
+        """What is to be told before the run."""
+        network = build_network(recipe, model, self.options.weights, self.notes.append)
         try:
             objectives = Objectives(recipe, network, model, self.processes.device)
             for phase in recipe.phase:
-                self.processes.share(phase.batch)
+                self.processes.share(phase.batch, phase.accumulate)
         except (FeaturesError, ValueError) as error:
             raise TrainingError(str(error)) from None
         self.learner = Learner(
@@ -91,6 +97,11 @@ class Trainer:
         self.position = Position(recipe, recipe.begins)
         self.totals = Totals()
         self.health = Health()
+        self.rate = 0.0
+        """Of the last step."""
+        self._unwritten: set[str] = set()
+        """What could not be written and has been complained about."""
+        self._warn: Callable[[str], None] = _nothing
         self._begin_phase(self.position)
         self.validation = None
         if validation is not None and self.processes.main:
@@ -132,14 +143,15 @@ class Trainer:
 
         Args:
             watch: Called now and then with the progress.
-            warn: Called with a sentence when a state could not be saved but the run goes on.
+            warn: Called with a sentence when something could not be saved but the run goes on.
 
         Returns:
             Whether the recipe is finished.
 
         Raises:
-            TrainingError: The loss is no number any more, or the last state could not be saved.
+            TrainingError: The run has diverged, or the last state could not be saved.
         """
+        self._warn = warn or _nothing
         journal = self._journal()
         clock = Clock(self.step, self.processes.device)
         terms: dict[str, Tensor] = {}
@@ -150,15 +162,17 @@ class Trainer:
                 break
             with clock.waiting:
                 pairs = self.feeder.next()
-            terms = self.learner.step(pairs, self.position.rate)
+            self.rate = self.position.rate
+            terms = self.learner.step(pairs, self.rate)
             self.position.forward()
+            clock.stepped(self.step)
             if self.step % LOG_EVERY == 0:
                 self._report(terms, clock, journal, watch)
             if self.step % self.recipe.validation.every == 0:
                 self._validate(journal)
             if self._agreed(clock.since_saved > 60 * self.recipe.save_minutes):
-                self._examine(self._means(terms))  # a bad state must not replace a good one
-                self._save_or_warn(warn)
+                self._examine(self._means(terms))
+                self._save_or_warn()
                 clock.save()
         if terms and self.step % LOG_EVERY:
             self._report(terms, clock, journal, watch)
@@ -207,7 +221,7 @@ class Trainer:
     def _decay(self) -> bool:
         if self.recipe.decay_steps == 0:
             return True
-        self.save()
+        self._save_or_warn()
         self.position.decay()
         return False
 
@@ -221,13 +235,17 @@ class Trainer:
         last = self.options.last_step
         if last is not None and self.step >= last:
             return True
-        return self._agreed(self.stopping or clock.running > self.options.time_budget)
+        budget = self.options.time_budget
+        if self.options.finish and self.position.decaying:
+            budget *= OVERTIME  # what was cut off a few steps before its end would be worth little
+        return self._agreed(self.stopping or clock.running > budget)
 
     def _must_finish(self, clock: Clock) -> bool:
         """Whether what is left of the budget is just enough for the decay."""
         steps, budget = self.recipe.decay_steps, self.options.time_budget
         wanted = self.options.finish and steps and math.isfinite(budget)
-        if not wanted or self.position.decaying:
+        # A part that was trained alone is no network to be released.
+        if not wanted or self.position.decaying or self.position.phase.trains != "all":
             return False
         left = budget - clock.running
         return self._agreed(left < 1.05 * steps * (clock.step_seconds or 0.0))
@@ -250,18 +268,31 @@ class Trainer:
             self.total_steps,
             self.position.name,
             found,
-            self.position.rate,
+            self.rate,
             speed,
             wait,
             self.totals.psnr_y,
             self.validation.bicubic if self.validation else None,
         )
-        if journal is not None:
-            facts = {k: v for k, v in asdict(progress).items() if v is not None}
-            facts |= {**facts.pop("terms"), "total_seconds": round(self.totals.seconds, 1)}
-            journal.write(self.step, facts)
+        facts = {k: v for k, v in asdict(progress).items() if v is not None}
+        facts |= {**facts.pop("terms"), "total_seconds": round(self.totals.seconds, 1)}
+        self._note(journal, facts)
         if watch:
             watch(progress)
+
+    def _note(self, journal: Journal | None, facts: Mapping[str, Any]) -> None:
+        if journal is not None:
+            try:
+                journal.write(self.step, facts)
+            except OSError as error:
+                self._complain("the log", error)
+
+    def _complain(self, what: str, error: OSError) -> None:
+        """Say once what cannot be written; a run of hours does not end for it."""
+        if what not in self._unwritten:
+            self._unwritten.add(what)
+            reason = error.strerror or error
+            self._warn(f"{what.capitalize()} could not be written: {reason}. Training goes on.")
 
     def _means(self, terms: dict[str, Tensor]) -> dict[str, float]:
         return {key: float(value) for key, value in self.processes.means(terms).items()}
@@ -269,12 +300,19 @@ class Trainer:
     def _examine(self, terms: dict[str, float]) -> None:
         complaint = self.health.complaint(self.position.name, terms["loss"])
         if complaint:
-            raise TrainingError(
-                f"The loss {complaint} at step {self.step}: the run has diverged. Its last state "
-                "is from before: --resume with a lower learning rate "
-                f"(--set phase.{self.position.phase_index}.learning_rate=...) or with quicker "
-                "moments (--set optimiser.beta2=0.99)."
-            )
+            self._give_up(f"The loss {complaint}")
+
+    def _give_up(self, why: str) -> None:
+        way = (
+            f"a lower learning rate (--set phase.{self.position.phase_index}.learning_rate=...) or "
+            "quicker moments (--set optimiser.beta2=0.99)"
+        )
+        again = (
+            f"Its last state is from before: --resume with {way}."
+            if self.state.any_saved
+            else f"Nothing was saved yet: begin again with {way}."
+        )
+        raise TrainingError(f"{why} at step {self.step}: the run has diverged. {again}")
 
     def _validate(self, journal: Journal | None) -> None:
         if self.validation is not None and journal is not None:
@@ -284,16 +322,17 @@ class Trainer:
                 autocast=self.learner.autocast(),
                 strips=self.out / "strips" / f"{self.step:08d}.png",
             )
+            if scores.undrawn is not None:
+                self._complain("the strips", scores.undrawn)
             totals = self.totals
             totals.psnr_y = scores.psnr_y
             if scores.psnr_y is not None:
                 totals.best_psnr_y = max(scores.psnr_y, totals.best_psnr_y or 0.0)
             facts = {"psnr_y": scores.psnr_y, "bicubic": scores.bicubic, **scores.estimate}
             spent = round(totals.seconds, 1)
-            journal.write(
-                self.step,
-                {"validation": facts, "best_psnr_y": totals.best_psnr_y, "total_seconds": spent},
-            )
+            best = totals.best_psnr_y
+            told = {"validation": facts, "best_psnr_y": best, "total_seconds": spent}
+            self._note(journal, told)
         self.processes.wait()
 
     # State ---------------------------------------------------------------------------------------
@@ -305,25 +344,35 @@ class Trainer:
         if "iterations" in options:  # of the phase under way, which may have less than the last
             options["iterations"] = self.average.iterations
         facts = {"recipe": self.recipe.name, "model": self.recipe.model}
-        path = self.out / "ema.safetensors"
+        path = self.out / WEIGHTS
         try:
             weights.write_exact(path, self.average.state_dict(), network.family, options, **facts)
         except OSError as error:
             raise TrainingError(f"{path} could not be written: {error.strerror}.") from None
 
-    def _save_or_warn(self, warn: Callable[[str], None] | None) -> None:
+    def _save_or_warn(self) -> None:
+        self._examine_weights()
         try:
-            self.save()
+            self.state.save(self.position, self.totals)
         except TrainingError as error:
-            if warn:
-                warn(f"{error} Training goes on.")
+            self._warn(f"{error} Training goes on.")
+
+    def _examine_weights(self) -> None:
+        """A state that cannot be gone on from must not replace one that can.
+
+        The loss is of the weights before the last update, so it does not say it all.
+        """
+        if not self.learner.finite:
+            self._give_up("Weights are no numbers any more")
 
     def save(self) -> None:
         """Write everything the run needs to go on to the step, atomically.
 
         Raises:
-            TrainingError: It could not be written; the last state is whole.
+            TrainingError: It could not be written, or is of a run that has diverged; the last state
+                is whole.
         """
+        self._examine_weights()
         self.state.save(self.position, self.totals)
 
     def resume(self) -> bool:
@@ -336,3 +385,7 @@ class Trainer:
         if found is not None:
             self.position, self.totals = found
         return found is not None
+
+
+def _nothing(sentence: str) -> None:
+    """Nobody listens."""

@@ -36,6 +36,8 @@ class Scores:
     """The same of bicubic interpolation."""
     estimate: dict[str, float] = field(default_factory=dict)
     """How well the degradation is told, by measure."""
+    undrawn: OSError | None = None
+    """Why there are no strips, if there are none."""
 
 
 class ValidationSet:
@@ -121,12 +123,17 @@ class ValidationSet:
                 pictures.append(sr.float().cpu())
             if estimate is not None:
                 estimates.append(estimate.float().cpu())
+        undrawn: OSError | None = None
         if pictures and strips is not None and self.options.strips:
-            self._draw(strips, torch.cat(pictures))
+            try:
+                self._draw(strips, torch.cat(pictures))
+            except OSError as error:
+                undrawn = error
         return Scores(
             psnr_y=float(self._psnr(torch.cat(pictures)).mean()) if pictures else None,
             bicubic=self.bicubic,
             estimate=self._told(network, torch.cat(estimates)) if estimates else {},
+            undrawn=undrawn,
         )
 
     def _told(self, network: SuperResolver, estimate: Tensor) -> dict[str, float]:

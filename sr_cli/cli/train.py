@@ -78,7 +78,13 @@ def train(
     if show:
         console.out.print(shown(chosen), markup=False, end="")
         return
-    budget = seconds(time_budget) if time_budget else math.inf
+    budget = seconds(time_budget) if time_budget is not None else math.inf
+    if finish and time_budget is None:
+        raise typer.BadParameter("--finish needs a time to finish within: --time-budget 25m")
+    if finish and not chosen.decay_steps:
+        raise typer.BadParameter(
+            f"{chosen.name} has no decay to finish with; give it one: --set decay_steps=2000"
+        )
     if not data:
         raise console.CommandError(
             "Training needs photographs: name one or more folders of them with --data DIR. "

@@ -204,6 +204,9 @@ def test_an_unknown_model_is_answered_with_near_names(program: Program, photo: P
         ["upscale", "x.png", "--wrong-flag"],
         ["evaluate", "--data", ".", "--protocol", "none"],
         ["train", "--time-budget", "soon"],
+        ["train", "--time-budget", ""],
+        ["train", "dan-real-x4-budget", "--finish"],
+        ["train", "dan-real-x4-cpu", "--finish", "--time-budget", "1h"],  # it has no decay
     ],
 )
 def test_a_misused_command_line_ends_with_2(program: Program, arguments: list[str]) -> None:

@@ -55,6 +55,17 @@ def test_other_networks_are_refused_by_the_tensor(
     assert not (tmp_path / "out.safetensors").exists()
 
 
+def test_weights_for_other_iterations_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    a, b = tmp_path / "a.safetensors", tmp_path / "b.safetensors"
+    _written(a, 0, iterations=1)
+    _written(b, 1, iterations=3)
+    with pytest.raises(SystemExit):
+        main([str(a), str(b), "--out", str(tmp_path / "out.safetensors")])
+    assert "other iterations" in capsys.readouterr().err
+
+
 def test_a_missing_file_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main([str(tmp_path / "none.safetensors"), "--out", str(tmp_path / "out.safetensors")])

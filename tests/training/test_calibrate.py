@@ -10,7 +10,8 @@ import torch
 from sr_cli.degradation.layout import TWO_STAGE
 from sr_cli.degradation.two_stage import TwoStageModel
 from sr_cli.networks.dan import DAN
-from training.calibrate import calibrate, estimates, line
+from sr_cli.zoo import weights
+from training.calibrate import calibrate, estimates, line, main
 from training.corpus import read_corpus
 from training.degradations import TwoStageDegrader
 
@@ -52,3 +53,29 @@ def test_the_vector_alone_is_that_of_the_whole_network() -> None:
         network = DAN(features=8, blocks=1, iterations=iterations)
         with torch.no_grad():
             assert torch.equal(network.vector(lr), network(lr)[1])
+
+
+def test_weights_are_calibrated_as_what_they_are(
+    tmp_path: Path, photographs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "ema.safetensors"
+    options = {"features": 8, "blocks": 1, "iterations": 1}
+    torch.manual_seed(0)
+    network = DAN(**options)
+    weights.write_exact(path, network.state_dict(), "DAN", options)
+    of = [str(path), "--recipe", "dan-real-x4", "--data", str(photographs), "--crop", "128"]
+    main([*of, "--repeats", "4"])  # the recipe says 64 features and T = 3
+    state, header = weights.read(path)
+    assert weights.told_options(header, path) == options
+    changed = {key for key, value in network.state_dict().items() if not value.equal(state[key])}
+    assert changed == {"degradation_tail.weight", "degradation_tail.bias"}
+    capsys.readouterr()
+    for wrong, complaint in (
+        (["none.safetensors", *of[1:]], "none.safetensors"),
+        ([*of[:2], "dan-real-x5", *of[3:]], "There is no recipe"),
+        ([*of[:4], str(tmp_path / "nowhere"), *of[5:]], "not a folder"),
+        ([*of[:2], "dmsr-x4", *of[3:]], "tells no vector"),
+    ):
+        with pytest.raises(SystemExit) as stop:
+            main(wrong)
+        assert stop.value.code == 2 and complaint in capsys.readouterr().err

@@ -13,7 +13,7 @@ from training.initial import TrainingError
 from training.pool import Pairs
 from training.recipe import Recipe, load_recipe
 
-NARROW = ["network.features=16", "network.blocks=2", "phase.0.batch=4", "phase.0.lr_crop=16"]
+NARROW = ["network.features=16", "network.blocks=2", "phase.0.batch=4", "phase.0.lr_crop=24"]
 
 
 def learned(recipe: Recipe, *, captured: bool) -> tuple[list[float], list[Tensor]]:

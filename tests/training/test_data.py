@@ -122,6 +122,30 @@ def test_crops_come_from_all_pictures_in_all_eight_positions() -> None:
     assert found == eight
 
 
+def test_grey_of_16_bits_keeps_its_levels(tmp_path: Path) -> None:
+    grey = np.linspace(0, 65535, 64 * 64).reshape(64, 64)
+    Image.fromarray(grey.astype(np.uint16)).save(tmp_path / "a.png")
+    (picture,) = read_corpus([tmp_path], 64).pictures
+    assert np.abs(picture - grey[..., None] / 257).max() <= 0.51
+
+
+def test_whatever_a_decoder_raises_is_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("a.png", "b.png"):
+        Image.fromarray(scene(64, 64)).save(tmp_path / name)
+    convert = Image.Image.convert
+
+    def damaged(image: Image.Image, *rest: object) -> Image.Image:
+        if str(getattr(image, "filename", "")).endswith("b.png"):
+            raise RuntimeError("Failed to decode frame 0")
+        return convert(image, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Image.Image, "convert", damaged)
+    corpus = read_corpus([tmp_path], 64)
+    assert (corpus.names, corpus.unreadable) == (("a.png",), 1)
+
+
 def test_every_pixel_is_as_likely_as_any_other() -> None:
     flat = torch.zeros(300, 3, dtype=torch.uint8)
     flat[:200] = 1

@@ -11,13 +11,13 @@ import pytest
 import torch
 from PIL import Image
 
-from sr_cli.zoo import card, manifest
+from sr_cli.zoo import card, manifest, store
 from sr_cli.zoo.loading import load
 from sr_cli.zoo.schema import SCHEMA_VERSION
 from tests.conftest import Outcome
-from training import curves
+from training import curves, release
 from training.packing import pack
-from training.recipe import Recipe
+from training.recipe import Recipe, load_recipe
 from training.trainer import Trainer
 
 CPU = torch.device("cpu")
@@ -68,3 +68,54 @@ def test_steps_that_were_taken_back_are_not_drawn() -> None:
     # A validation and a report of one step stand beside each other.
     both = [{"step": 50, "loss": 1.0}, {"step": 50, "validation": {}}]
     assert curves.surviving(both) == both
+
+
+def test_a_run_that_ends_early_is_released_as_what_it_is(
+    trainer: Callable[..., Trainer], small: Recipe, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    run = trainer(out, last_step=8)  # within the phase of T = 1; the recipe ends with 3
+    run.run()
+    list(pack(out, small, CPU))
+    assert load(str(out / "release" / "small.safetensors")).network.iterations == 1
+    assert json.loads((out / "release" / "entry.json").read_text())["options"]["iterations"] == 1
+
+
+def test_weights_take_their_place_only_with_an_entry(
+    trainer: Callable[..., Trainer],
+    small_file: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    out, folder, file = tmp_path / "run", tmp_path / "weights", tmp_path / "manifest.json"
+    recipe = load_recipe(str(small_file), ["model=dan-real-x4"])
+    trainer(out, recipe, last_step=8).run()
+    folder.mkdir()
+    before = (Path(__file__).parents[2] / "weights_manifest.json").read_text(encoding="utf-8")
+    file.write_text(before, encoding="utf-8")
+    places = ["--weights", str(folder), "--manifest", str(file)]
+    of = [str(out), "--recipe", str(small_file), "--set", "model=dan-real-x4", *places]
+    figures = tmp_path / "figures.json"
+    facts = {"protocol": "real", "data": "val", "seed": 0, "cases": 1, "date": "2026-01-01"}
+    figures.write_text(json.dumps({**facts, "methods": {"bicubic": {}}}))
+    nothing = tmp_path / "nothing.json"
+    nothing.write_text("{}")
+    for wrong, complaint in (
+        ([str(tmp_path / "none"), *of[1:]], "none"),
+        ([*of, "--figures", str(tmp_path / "none.json")], "none.json"),
+        ([*of, "--figures", str(figures)], "not of dan-real-x4"),
+        ([*of, "--figures", str(nothing)], "lacks 'protocol'"),
+        ([*of, "--skill", str(nothing)], "lacks 'skill'"),
+        ([str(out), "--recipe", "dan-real-x4", *places], "a run of 'small', not of 'dan-real-x4'"),
+        ([*of, "--set", "model=nothing"], "no entry 'nothing'"),
+    ):
+        with pytest.raises(SystemExit) as stop:
+            release.main(wrong)
+        assert stop.value.code == 2 and complaint in capsys.readouterr().err
+        assert list(folder.iterdir()) == [] and file.read_text(encoding="utf-8") == before
+    release.main(of)
+    model = manifest.parse(file.read_text(encoding="utf-8"))["dan-real-x4"]
+    assert model.weights is not None and model.options["iterations"] == 1
+    (written,) = folder.iterdir()
+    assert model.weights.sha256 == store.sha256(written)
+    assert int(model.training["steps"]) == 8

@@ -62,6 +62,10 @@ def test_published_recipes_build_the_published_networks(name: str, parameters: f
         ("data.preset='real'", "'data.preset' must be 'published' or 'physical'"),
         ("data.sigma=[1.0]", "'data.sigma' must be a list of two numbers"),
         ("data.kernel=20", "must be odd"),
+        ("seed=9223372036854775807", "'seed' must be"),
+        ("start.high_pass_filters=1.5", "'start.high_pass_filters' must be"),
+        ("phase.0.lr_crop=16", "'phase.0.lr_crop' makes crops of 64 pixels.*needs 72"),
+        ("validation.crop=2", "'validation.crop' makes crops of 2 pixels.*needs 72"),
         ("data.shrunk=[1.5]", "between 0 and 1"),
         ("phase.0.steps=true", "must be a whole number"),
         ("phase.0.batch=0", "'phase.0.batch' must be positive"),
@@ -129,6 +133,27 @@ def test_a_recipe_that_extends_another_says_only_what_differs(tmp_path: Path) ->
     child.write_text("extends = 3\n")
     with pytest.raises(RecipeError, match="'extends' must be a text"):
         load_recipe(str(child))
+
+
+def test_a_recipe_without_any_loss_is_refused() -> None:
+    with pytest.raises(RecipeError, match=r"all weights of \[loss\] are 0"):
+        load_recipe("dan-real-x4", ["loss.l1=0", "loss.vector=0"])
+    with pytest.raises(RecipeError, match=r"all weights of \[loss\] are 0"):
+        load_recipe("edsr-blur-x4", ["loss.l1=0"])  # which estimates nothing
+    assert load_recipe("dan-real-x4", ["loss.l1=0"]).loss.l1 == 0
+
+
+def test_files_that_are_no_recipes_are_explained(tmp_path: Path) -> None:
+    latin = tmp_path / "latin.toml"
+    latin.write_bytes('name = "größer"'.encode("latin-1"))
+    with pytest.raises(RecipeError, match="not UTF-8"):
+        load_recipe(str(latin))
+    (tmp_path / "deep").mkdir()
+    one, two = tmp_path / "one.toml", tmp_path / "deep" / "two.toml"
+    one.write_text('extends = "deep/two.toml"')
+    two.write_text('extends = "../one.toml"')
+    with pytest.raises(RecipeError, match="in a circle"):
+        load_recipe(str(one))
 
 
 @pytest.mark.parametrize("name", ["dan-real-x4-cpu", "dmsr-nf-x3", "danv2-aniso-x4"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,10 +17,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from sr_cli.networks.dan import DAN
 from tests.conftest import Outcome
 from training import checkpoint
 from training.recipe import load_recipe
 from training.trainer import Trainer, TrainingError
+from training.unroll import unroll
 
 ASSETS = Path(__file__).parents[1] / "assets"
 
@@ -93,6 +96,62 @@ def test_a_run_goes_on_over_a_full_disk_and_says_so_at_its_end(
     monkeypatch.undo()
     again = trainer(out, recipe)
     assert again.resume() and again.step == 3
+
+
+def test_a_kill_between_two_renamings_loses_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkpoint.write(tmp_path, 5, {"x": torch.ones(1)})
+    rename = Path.rename
+
+    def killed(path: Path, target: Path) -> Path:
+        if path.suffix == ".partial":
+            raise KeyboardInterrupt  # nothing in `write` sees to it, as to a kill
+        return rename(path, target)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Path, "rename", killed)
+        checkpoint.write(tmp_path, 5, {"x": torch.zeros(1)})
+    last = checkpoint.latest(tmp_path)
+    assert last is not None and last.name == "00000005"
+    assert checkpoint.read(last)["x"] == 1
+    checkpoint.write(tmp_path, 5, {"x": torch.zeros(1)})
+    assert [path.name for path in tmp_path.iterdir()] == ["00000005"]
+    assert checkpoint.read(tmp_path / "00000005")["x"] == 0
+
+
+def test_a_run_goes_on_with_another_crop_batch_or_pool(
+    trainer: Callable[..., Trainer], small_file: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    trainer(out, last_step=3).run()
+    for number, change in enumerate(
+        ["phase.0.lr_crop=32", "phase.0.batch=2", "data.pool=12", "data.reuse=1", "data.batches=2"]
+    ):
+        shutil.copytree(out, tmp_path / str(number))
+        run = trainer(tmp_path / str(number), load_recipe(str(small_file), [change]), last_step=4)
+        assert run.resume() and run.step == 3
+        run.run()
+        pairs = run.feeder.next()
+        phase = run.recipe.phase[0]
+        assert pairs.lr.shape == (phase.batch, 3, phase.lr_crop, phase.lr_crop), change
+
+
+def test_a_run_goes_on_with_other_iterations(
+    trainer: Callable[..., Trainer], small_file: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    before = trainer(out, last_step=12)
+    before.run()
+    run = trainer(out, load_recipe(str(small_file), ["phase.2.iterations=2"]), last_step=13)
+    assert run.resume()
+    for network, earlier in ((run.network, before.network), (run.average, before.average)):
+        assert isinstance(network, DAN) and isinstance(earlier, DAN)
+        assert (network.iterations, earlier.iterations) == (2, 3)
+        unroll(earlier, 2)
+        for key, value in earlier.state_dict().items():
+            assert torch.equal(network.state_dict()[key], value), key
+    run.run()
 
 
 def test_moments_of_half_the_size_still_let_a_run_go_on(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -41,3 +42,23 @@ def test_it_prints_for_people_and_for_programs(
     monkeypatch.setattr(sys, "argv", [*arguments, "--json"])
     throughput.main()
     assert json.loads(capsys.readouterr().out)["batch"] == 2
+
+
+def test_what_cannot_be_measured_is_said_before(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for wrong, complaint in (
+        (["dan-real-x5"], "There is no recipe"),
+        (["dan-real-x4", "--phase", "7"], "has the phases 0 to 0, not 7"),
+        (["dan-real-x4", "--data", str(tmp_path / "nowhere")], "not a folder"),
+    ):
+        with pytest.raises(SystemExit) as stop:
+            throughput.main(wrong)
+        assert stop.value.code == 2 and complaint in capsys.readouterr().err
+
+
+def test_a_recipe_of_ones_own_is_measured(
+    small_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    throughput.main([str(small_file), "--seconds", "0.01", "--device", "cpu"])
+    assert capsys.readouterr().out.startswith("small, phase 3: 2 crops of 32x32")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 import json
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -15,16 +17,20 @@ from safetensors.torch import save_file
 
 from sr_cli.metrics.fidelity import psnr_y
 from sr_cli.networks.dan import DAN
+from sr_cli.networks.danv2 import DANv2
 from sr_cli.networks.edsr import EDSR
 from sr_cli.zoo import weights
 from sr_cli.zoo.loading import load
 from tests.training.conftest import CPU, learner_of, one_picture
 from training import checkpoint
 from training.averaging import Average
+from training.degradations import degrader
 from training.feeder import Feeder
 from training.initial import build_network
+from training.journal import Journal, read_log
 from training.packing import write_weights
 from training.pool import Pairs
+from training.processes import Processes
 from training.progress import Health
 from training.recipe import Recipe, load_recipe
 from training.schedule import Position, decay_rate, stable_rate
@@ -406,8 +412,153 @@ def test_rates_warm_up_halve_and_decay() -> None:
     phase = Phase(100, 1, 32, 1e-3, warmup=10, halve_at=(50, 80))
     rates = [stable_rate(phase, step) for step in (0, 9, 10, 49, 50, 80)]
     assert rates == pytest.approx([1e-4, 1e-3, 1e-3, 1e-3, 5e-4, 2.5e-4])
-    assert decay_rate(phase, 0, 9) == pytest.approx(0.9 * 2.5e-4)
-    assert decay_rate(phase, 8, 9) == pytest.approx(0.1 * 2.5e-4)
+    assert decay_rate(2.5e-4, 0, 9) == pytest.approx(0.9 * 2.5e-4)
+    assert decay_rate(2.5e-4, 8, 9) == pytest.approx(0.1 * 2.5e-4)
+
+
+def test_a_decay_goes_on_from_the_rate_that_it_branches_off_from() -> None:
+    phase = Phase(100, 1, 32, 1e-3, warmup=10, halve_at=(50, 80))
+    recipe = replace(load_recipe("dan-real-x4"), phase=(phase,), decay_steps=9)
+    for taken, rate in ((4, 5e-4), (20, 1e-3), (60, 5e-4), (100, 2.5e-4)):
+        position = Position(recipe, phase_step=taken, step=taken)
+        position.decay()
+        assert position.rate == pytest.approx(0.9 * rate), taken
+    before = Position(recipe, 0, 0, 20, True, 20)  # from a state that does not tell it
+    assert before.rate == pytest.approx(0.9 * 2.5e-4)
+
+
+def test_no_release_is_made_of_an_estimator_alone(
+    trainer: Callable[..., Trainer],
+    small_file: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ticks = itertools.count()
+    clock = SimpleNamespace(monotonic=lambda: next(ticks) / 100)
+    monkeypatch.setattr("training.progress.time", clock)
+    recipe = load_recipe(str(small_file), ["phase.0.steps=100000", "validation.every=1000"])
+    run = trainer(tmp_path / "run", recipe, time_budget=5.0, finish=True)
+    assert not run.run()  # stopped, to go on
+    assert run.position.phase_index == 0 and not run.position.decaying
+
+
+def test_a_decay_that_began_in_time_is_not_cut_off_at_its_end(
+    trainer: Callable[..., Trainer],
+    small_file: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = 0.0
+    monkeypatch.setattr("training.progress.time", SimpleNamespace(monotonic=lambda: now))
+    step = Position.forward
+
+    def forward(position: Position) -> None:
+        nonlocal now
+        # The decay's steps take a tenth longer than those that it was timed by.
+        now += 1.1 if position.decaying else 1.0
+        step(position)
+
+    monkeypatch.setattr(Position, "forward", forward)
+    changes = ["phase.0.steps=0", "phase.1.steps=0", "phase.2.steps=100", "decay_steps=40"]
+    recipe = load_recipe(str(small_file), [*changes, "validation.every=1000"])
+    run = trainer(tmp_path / "run", recipe, time_budget=60.0, finish=True)
+    assert run.run() and run.position.branched_at == 19 and now > 60
+    # Without a word of finishing, a budget is a budget.
+    now = 0.0
+    late = trainer(tmp_path / "late", recipe, time_budget=60.0)
+    assert not late.run() and now == 61
+
+
+def test_weights_that_are_no_numbers_do_not_replace_a_state(
+    trainer: Callable[..., Trainer], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The loss of the last step is of the weights before it."""
+    step = Position.forward
+    spoiled = 3
+
+    def thrown(position: Position) -> None:
+        step(position)
+        if position.step == spoiled:
+            with torch.no_grad():
+                run.network.restorer.fusion.weight[0, 0] = float("inf")
+
+    monkeypatch.setattr(Position, "forward", thrown)
+    out = tmp_path / "run"
+    run = trainer(out, last_step=3)
+    with pytest.raises(TrainingError, match=r"no numbers.*step 3.*Nothing was saved yet: begin"):
+        run.run()
+    assert checkpoint.latest(out / "stable") is None
+    spoiled = 100
+    run = trainer(out, last_step=3)
+    run.run()
+    spoiled = 15  # the last step of the stable part, behind which the decay branches off
+    run = trainer(out)
+    assert run.resume()
+    with pytest.raises(TrainingError, match=r"no numbers.*Its last state is from before"):
+        run.run()
+    last = checkpoint.latest(out / "stable")
+    assert last is not None and last.name == "00000003"
+
+
+def test_a_run_goes_on_when_log_and_strips_cannot_be_written(
+    trainer: Callable[..., Trainer],
+    small_file: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("training.trainer.LOG_EVERY", 2)
+    monkeypatch.setattr("training.journal.Journal.write", full)
+    monkeypatch.setattr("training.validation.ValidationSet._draw", full)
+    warnings: list[str] = []
+    run = trainer(tmp_path / "run", load_recipe(str(small_file), ["validation.every=6"]))
+    assert run.run(warn=warnings.append)
+    assert warnings == [
+        "The log could not be written: No space left on device. Training goes on.",
+        "The strips could not be written: No space left on device. Training goes on.",
+    ]
+    assert run.totals.psnr_y is not None
+
+
+def test_a_log_that_ends_within_a_line_is_gone_on_with(tmp_path: Path) -> None:
+    (tmp_path / "log.jsonl").write_text('{"step": 1}\n{"step": 2, "lo')
+    assert read_log(tmp_path) == [{"step": 1}]
+    journal = Journal(tmp_path)
+    journal.write(3, {"loss": 0.5})
+    assert read_log(tmp_path) == [{"step": 1}, {"loss": 0.5, "step": 3}]
+    Journal(tmp_path).write(4, {})
+    assert (tmp_path / "log.jsonl").read_text().count("\n") == 4
+
+
+def test_a_batch_must_divide_among_processes_and_parts() -> None:
+    processes = Processes(CPU)
+    assert processes.share(8, 2) == slice(0, 8)
+    processes.count, processes.index = 4, 1
+    assert processes.share(8, 2) == slice(2, 4)
+    with pytest.raises(ValueError, match="batch of 12 cannot be divided among 4 processes in 2"):
+        processes.share(12, 2)
+
+
+def test_what_fits_is_taken_and_the_rest_is_fresh_and_said(tmp_path: Path) -> None:
+    """DANv2 of other kernels has principal components of its own."""
+    narrow = ["network.features=8", "network.groups=1", "network.group_blocks=1"]
+    source = load_recipe("danv2-iso-x4", narrow)
+    path = tmp_path / "start.safetensors"
+    state = build_network(source, degrader(source)).state_dict()
+    weights.write_exact(path, state, "DANv2", source.network.options)
+    other = load_recipe("danv2-aniso-x2", [*narrow, "start.fitting=true"])
+    told: list[str] = []
+    network = build_network(other, degrader(other), path, told.append)
+    assert isinstance(network, DANv2)
+    assert float(network.encoder.abs().sum()) > 1
+    (sentence,) = told
+    assert (
+        str(path) in sentence and f"the network's {len(network.state_dict())} tensors" in sentence
+    )
+    build_network(source, degrader(source), path, told.append)
+    assert len(told) == 1  # all of it was taken
 
 
 def test_pairs_of_a_batch_belong_together(trainer: Callable[..., Trainer], tmp_path: Path) -> None:
