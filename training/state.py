@@ -127,6 +127,8 @@ class RunState:
             mine = checkpoint.latest(self._other(kind))
             own = mine is not None and int(mine.name) == step
             feeder = checkpoint.read(mine)["feeder"] if mine and own else feeder
+        # All or none: who fills a pool draws more than who has one, and draws are to be alike.
+        own = not self.processes.any(not own)
         self.feeder.load(feeder, step, own=own)
 
     def _more_to_do_before(self, decay: dict[str, Any]) -> bool:

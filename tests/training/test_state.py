@@ -137,6 +137,20 @@ def test_a_run_goes_on_with_another_crop_batch_or_pool(
         assert pairs.lr.shape == (phase.batch, 3, phase.lr_crop, phase.lr_crop), change
 
 
+def test_one_process_without_its_pool_makes_all_draw_theirs_anew(
+    trainer: Callable[..., Trainer], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or it would draw more than the others, and their shares be of other batches."""
+    trainer(tmp_path, last_step=3).run()
+    alone = trainer(tmp_path)
+    assert alone.resume() and alone.feeder.pool.pairs is not None
+    among = trainer(tmp_path)
+    monkeypatch.setattr(among.processes, "any", lambda _: True)  # another one lacks its own
+    assert among.resume() and among.feeder.pool.pairs is None
+    drawing = (run.feeder.drawing.get_state() for run in (alone, among))
+    assert torch.equal(*drawing)
+
+
 def test_a_run_goes_on_with_other_iterations(
     trainer: Callable[..., Trainer], small_file: Path, tmp_path: Path
 ) -> None:
