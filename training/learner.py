@@ -82,7 +82,8 @@ class Learner:
         discriminator = channels_last(UNetDiscriminator(loss.discriminator_features))
         rate = self.recipe.phase[0].learning_rate
         betas = (options.beta1, options.beta2)
-        return Adversary(discriminator.to(self.device), loss.gan, rate, betas)
+        mean = loss.discriminator_mean
+        return Adversary(discriminator.to(self.device), loss.gan, rate, betas, mean)
 
     def begin(self, phase: Phase) -> None:
         """Turn to a phase: its iterations, what is trained, a fresh optimiser."""

@@ -32,6 +32,7 @@ SECTIONS: Mapping[str, Mapping[str, Range]] = {
     "loss": {
         **dict.fromkeys(("l1", "rmse", "vector", "emphasis", "shape", "detail"), NOT_NEGATIVE),
         **dict.fromkeys(("reconstruction", "consistency", "perceptual", "gan"), NOT_NEGATIVE),
+        "discriminator_mean": FRACTION,
         **dict.fromkeys(("feature_positions", "discriminator_features"), POSITIVE),
     },
     "optimiser": {

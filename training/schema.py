@@ -128,6 +128,8 @@ class Loss:
     """The U-Net discriminator's opinion."""
     discriminator_features: int = 64
     """Channels of its first convolution."""
+    discriminator_mean: float = 0.0
+    """Subtracted from the pictures it sees; 0 as published."""
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.utils.parametrizations import spectral_norm
+from torch.nn.utils.parametrizations import _SpectralNorm
+from torch.nn.utils.parametrize import register_parametrization
 
 from sr_cli.networks.blocks import LEAK
 from sr_cli.networks.keys import Renames, has_all, rename
@@ -65,7 +67,18 @@ class UNetDiscriminator(nn.Module):
 
 def _normalised(inputs: int, outputs: int, kernel: int, stride: int) -> nn.Module:
     layer = nn.Conv2d(inputs, outputs, kernel, stride=stride, padding=1, bias=False)
-    return spectral_norm(layer)
+    norm = _SpectralNormInFloat32(layer.weight)
+    register_parametrization(layer, "weight", norm)
+    return layer
+
+
+class _SpectralNormInFloat32(_SpectralNorm):
+    """Torch's, kept out of autocast: singular vectors in bfloat16 say little."""
+
+    def forward(self, weight: Tensor) -> Tensor:
+        with torch.autocast(weight.device.type, enabled=False):
+            normalised: Tensor = super().forward(weight)
+        return normalised
 
 
 NEEDED = ("head.weight", "downs.0.parametrizations.weight.original", "last.weight")

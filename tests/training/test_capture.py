@@ -16,9 +16,11 @@ from training.recipe import Recipe, load_recipe
 NARROW = ["network.features=16", "network.blocks=2", "phase.0.batch=4", "phase.0.lr_crop=24"]
 
 
-def learned(recipe: Recipe, *, captured: bool) -> tuple[list[float], list[Tensor]]:
-    """Losses and weights of six steps, another phase half way."""
+def learned(recipe: Recipe, *, captured: bool) -> tuple[list[float], list[Tensor], list[float]]:
+    """Losses of six steps, another phase half way; weights then, and how far each has come."""
     learner, model = learner_of(recipe, torch.device("cuda"), captured=captured)
+    networks = [learner.network, *([learner.adversary.discriminator] if learner.adversary else [])]
+    begun = [p.detach().cpu() for network in networks for p in network.parameters()]
     generator = torch.Generator().manual_seed(0)
     losses: list[float] = []
     for step in range(6):
@@ -42,8 +44,9 @@ def learned(recipe: Recipe, *, captured: bool) -> tuple[list[float], list[Tensor
         if learner.adversary is not None:
             losses[-1] += float(terms["discriminator"])
             assert (learner.judging is not None) == captured
-    networks = [learner.network, *([learner.adversary.discriminator] if learner.adversary else [])]
-    return losses, [p.detach().cpu() for network in networks for p in network.parameters()]
+    ended = [p.detach().cpu() for network in networks for p in network.parameters()]
+    moved = [float((a - b).norm()) for a, b in zip(ended, begun, strict=True)]
+    return losses, ended, moved
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="CUDA graphs need a GPU")
@@ -66,6 +69,9 @@ def test_a_replayed_step_learns_what_a_called_one_does(
     assert len(set(replayed[0])) == 6  # every batch anew
     for ours, theirs in zip(replayed[1], called[1], strict=True):
         assert float((ours - theirs).norm()) <= tolerance * float(theirs.norm()) + 1e-5
+    # Steps are small beside weights: a network that stood still would pass for one that learned.
+    assert replayed[2] == pytest.approx(called[2], rel=0.2)
+    assert sum(called[2]) > 0
 
 
 def test_what_cannot_be_recorded_is_explained(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -205,6 +205,17 @@ def test_the_adversary_learns_to_tell_and_a_picture_learns_to_fool_it() -> None:
     assert all(p.grad is None or not p.requires_grad for p in adversary.discriminator.parameters())
 
 
+def test_the_adversary_sees_pictures_less_their_mean() -> None:
+    torch.manual_seed(0)
+    network = UNetDiscriminator(4).eval()
+    sr, hr = torch.rand(2, 3, 32, 32), torch.rand(2, 3, 32, 32)
+    plain, centred = (Adversary(network, 0.1, 1e-3, (0.9, 0.999), mean) for mean in (0.0, 0.5))
+    assert torch.equal(centred.opinion(sr), plain.opinion(sr - 0.5))
+    ours, theirs = centred.passes([(sr, hr)]), plain.passes([(sr - 0.5, hr - 0.5)])
+    assert torch.equal(ours["discriminator"], theirs["discriminator"])
+    assert not torch.equal(centred.opinion(sr), plain.opinion(sr))
+
+
 def test_a_gan_recipe_trains_both_networks(features_folder: Path) -> None:
     narrow = ["loss.perceptual=0", "loss.discriminator_features=8"]
     history = overfit("dan-real-gan-x4", narrow, 30)

@@ -20,6 +20,8 @@ class Adversary:
         weight: Of its opinion in the network's loss.
         learning_rate: Set anew at every step.
         betas: Of its Adam.
+        mean: Subtracted from all pictures before it sees them.  What gives a made picture away is
+            faint beside brightness, in bfloat16 most of all.
     """
 
     def __init__(
@@ -28,10 +30,12 @@ class Adversary:
         weight: float,
         learning_rate: float,
         betas: tuple[float, float],
+        mean: float = 0.0,
     ) -> None:
         self.discriminator = discriminator
         self.weight = weight
         self.betas = betas
+        self.mean = mean
         self.optimiser = torch.optim.Adam(
             discriminator.parameters(), lr=learning_rate, betas=betas, fused=True
         )
@@ -39,7 +43,11 @@ class Adversary:
     def opinion(self, sr: Tensor) -> Tensor:
         """The network's term, already weighted: how far from real its pictures look."""
         self.discriminator.requires_grad_(False)
-        return self.weight * _cross_entropy(self.discriminator(sr), real=True)
+        return self.weight * _cross_entropy(self._judged(sr), real=True)
+
+    def _judged(self, pictures: Tensor) -> Tensor:
+        logits: Tensor = self.discriminator(pictures - self.mean if self.mean else pictures)
+        return logits
 
     def forget(self) -> None:
         """Leave no gradients."""
@@ -57,8 +65,8 @@ class Adversary:
         self.discriminator.requires_grad_(True)
         total: list[Tensor] = []
         for sr, hr in batches:
-            loss = _cross_entropy(self.discriminator(hr), real=True)
-            loss = (loss + _cross_entropy(self.discriminator(sr), real=False)) / len(batches)
+            loss = _cross_entropy(self._judged(hr), real=True)
+            loss = (loss + _cross_entropy(self._judged(sr), real=False)) / len(batches)
             loss.backward()
             total.append(loss.detach())
         return {"discriminator": torch.stack(total).sum()}
