@@ -49,8 +49,9 @@ class Feeder:
         on_gpu = self.device.type == "cuda"
         self.stream = torch.cuda.Stream(self.device, priority=-1) if on_gpu else None
         self.phase: Phase
+        """Under way, see `begin`."""
         self.pool: Pool
-        """Of the phase under way, see `begin`."""
+        """Its."""
 
     def _seed_own(self, step: int) -> None:
         own = 1_000_003 * self.processes.index + 7 * step + self.seed
@@ -67,7 +68,7 @@ class Feeder:
         count = self.processes.count
         self.phase = phase
         self.pool = Pool(
-            lambda: self._make(phase, truth),
+            lambda: self._make(truth),
             self.data.pool // count,
             phase.batch // count,
             self.data.reuse,
@@ -88,19 +89,21 @@ class Feeder:
         return pairs
 
     @torch.no_grad()
-    def _make(self, phase: Phase, truth: Truth) -> Pairs:
-        scale, size = self.model.scale, phase.lr_crop + 2 * phase.margin
+    def _make(self, truth: Truth) -> Pairs:
+        phase, scale = self.phase, self.model.scale
+        size = phase.lr_crop + 2 * phase.margin
         batch = phase.batch * self.data.batches
         mine = self.processes.share(batch)
         windows = self.cropper.draw(batch, size * scale)[mine]
         drawn = self._drawn(batch, mine)
         hr = send(self.cropper.cut(windows, size * scale), self.device)
-        degraded, begin = [], 0
-        for some in drawn:
-            end = begin + len(some)
-            degraded.append(self.model.apply(hr[begin:end].float() / 255, some, self.noise))
-            begin = end
-        lr = torch.cat(degraded)
+        crops = hr.split([len(some) for some in drawn])
+        lr = torch.cat(
+            [
+                self.model.apply(crop.float() / 255, some, self.noise)
+                for crop, some in zip(crops, drawn, strict=True)
+            ]
+        )
         corner = phase.margin + self._shifts(batch, phase.shift)[mine]
         lr = window(lr, corner, phase.lr_crop)
         hr = window(hr, corner * scale, phase.lr_crop * scale)

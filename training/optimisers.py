@@ -81,8 +81,6 @@ class Optimiser:
         if ("muon" in state) != (self.muon is not None):
             raise ValueError("optimiser.muon was not what it is now")
         load_moments(self.adam, {key: value for key, value in state.items() if key != "muon"})
-        for group in self.adam.param_groups:
-            group["betas"] = self.options.beta1, self.options.beta2  # as the recipe is now
         if self.muon is not None:
             load_moments(self.muon, state["muon"])
 
@@ -98,12 +96,16 @@ def _matrix(weight: Tensor) -> Tensor:
 
 
 def load_moments(optimiser: torch.optim.Optimizer, state: dict[str, Any]) -> None:
-    """Load an optimiser's state, each moment laid out in memory as its parameter is.
+    """Load an optimiser's moments, each laid out in memory as its parameter is.
 
-    The fused Adam goes through both as if they were rows of numbers, so a moment in another layout
-    would meet another weight's.
+    Rates, betas and the like stay the optimiser's own: they are as the recipe is now.  The fused
+    Adam goes through weights and moments as if they were rows of numbers, so a moment in another
+    layout would meet another weight's.
     """
+    own = [{k: v for k, v in group.items() if k != "params"} for group in optimiser.param_groups]
     optimiser.load_state_dict(state)
+    for group, options in zip(optimiser.param_groups, own, strict=True):
+        group.update(options)
     for parameter, entry in optimiser.state.items():
         for key, value in entry.items():
             if isinstance(value, Tensor) and value.shape == parameter.shape:

@@ -88,12 +88,14 @@ def write_weights(
         facts: More strings for the file's header.
 
     Raises:
-        ZooError: The run's weights are not there, or no weights of a run.
+        ZooError: The run's weights are not there, or those of another recipe's run or of none.
     """
     path, trained = folder / f"{recipe.model}.safetensors", run / WEIGHTS
     state, header = weights.read(trained)
     if not header.keys() >= {"network", "options"}:
         raise ZooError(f"{trained} does not say which network it is of.")
+    if header.get("recipe", recipe.name) != recipe.name:
+        raise ZooError(f"{run} is a run of '{header['recipe']}', not of '{recipe.name}'")
     said = {key: str(value) for key, value in run_facts(run).items()} | facts
     weights.write(
         path,

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from training.degradations import send
+
 
 @dataclass(frozen=True)
 class Pairs:
@@ -65,7 +67,7 @@ class Pool:
             self._fill()
         elif turn == 0:
             self._replace(self.make())
-        if self.order is None or turn == 0:
+        if turn == 0:
             self._begin(None)
         self.given += 1
         assert self.pairs is not None
@@ -114,7 +116,5 @@ class Pool:
         """`order` on the pairs' device, without waiting for it."""
         assert self.pairs is not None and self.order is not None
         if self._there is None:
-            device = self.pairs.lr.device
-            there = self.order.pin_memory() if device.type == "cuda" else self.order
-            self._there = there.to(device, non_blocking=True)
+            self._there = send(self.order, self.pairs.lr.device)
         return self._there

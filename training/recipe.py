@@ -11,16 +11,13 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from sr_cli.degradation.two_stage import SMALLEST_SIDE
 from sr_cli.networks.registry import FAMILIES
 from training.ranges import out_of_range
 from training.schema import Network, Recipe
 from training.typed import RecipeError, build, keywords
 
 __all__ = ["Recipe", "RecipeError", "load_recipe", "recipe_names", "recipe_text", "shown"]
-
-SMALLEST_TWO_STAGE = 72
-"""Pixels: less, and a blur behind the smallest resize reaches over the whole picture
-(`sr_cli.degradation.two_stage.TwoStageModel.apply`)."""
 
 
 def recipe_names() -> list[str]:
@@ -149,18 +146,15 @@ def _change(table: dict[str, Any], change: str) -> None:
 def _check_sides(recipe: Recipe, source: str) -> None:
     """Whether all crops are large enough to be degraded."""
     scale = recipe.network.scale
-    smallest = SMALLEST_TWO_STAGE if recipe.data.degradation == "two-stage" else 8 * scale
-    for index, phase in enumerate(recipe.phase):
-        if (side := recipe.crop(phase)) < smallest:
+    smallest = SMALLEST_SIDE if recipe.data.degradation == "two-stage" else 8 * scale
+    sides = {f"phase.{i}.lr_crop": recipe.crop(phase) for i, phase in enumerate(recipe.phase)}
+    sides["validation.crop"] = recipe.validation.side(scale)
+    for key, side in sides.items():
+        if side < smallest:
             raise RecipeError(
-                f"{source}: 'phase.{index}.lr_crop' makes crops of {side} pixels, margins "
-                f"included; this degradation needs {smallest}."
+                f"{source}: '{key}' makes crops of {side} pixels, margins included; this "
+                f"degradation needs {smallest}."
             )
-    if (side := recipe.validation.side(scale)) < smallest:
-        raise RecipeError(
-            f"{source}: 'validation.crop' makes crops of {side} pixels, margins included; this "
-            f"degradation needs {smallest}."
-        )
 
 
 def _network(table: Any, source: str) -> Network:

@@ -18,7 +18,7 @@ from typing import Any
 from sr_cli.zoo import store, weights
 from sr_cli.zoo.manifest import ZooError
 from sr_cli.zoo.schema import problems
-from training.packing import WEIGHTS, run_facts, write_weights
+from training.packing import run_facts, write_weights
 from training.recipe import Recipe, RecipeError, load_recipe
 
 LICENCE = "Apache-2.0"
@@ -99,9 +99,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     try:
         recipe = load_recipe(options.recipe, options.changes)
-        _, header = weights.read(options.run / WEIGHTS)
-        if header.get("recipe", recipe.name) != recipe.name:
-            parser.error(f"{options.run} is a run of '{header['recipe']}', not of '{recipe.name}'")
         figures = [json.loads(path.read_text(encoding="utf-8")) for path in options.figures]
         skill = None
         if options.skill:

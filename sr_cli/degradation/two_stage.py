@@ -32,6 +32,8 @@ Preset = Literal["published", "physical"]
 a true radial low-pass, JPEG with rounded tables, independent grey noise."""
 
 KERNEL_SIZE = 21
+SMALLEST_SIDE = 72
+"""Pixels; of less, the smallest resize leaves less than a blur can reflect."""
 
 _RANGES = {p.key: (p.low, p.high) for p in TWO_STAGE.parameters}
 _RESIZE_UP_DOWN = {"stage1": (0.2, 0.7), "stage2": (0.3, 0.4)}
@@ -177,7 +179,8 @@ class TwoStageModel:
         """Degrade a batch.
 
         Args:
-            hr: ``(N, 3, H, W)`` RGB in [0, 1], H and W at least 72 and divisible by the scale.
+            hr: ``(N, 3, H, W)`` RGB in [0, 1], H and W at least `SMALLEST_SIDE` and divisible by
+                the scale.
             degradation: Parameters of the same N.
             generator: For the noise; of the pictures' device.
 

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from sr_cli.degradation.replay import degrade_picture, seed_for
-from sr_cli.degradation.two_stage import TwoStageModel
+from sr_cli.degradation.two_stage import SMALLEST_SIDE, TwoStageModel
 from sr_cli.images import PictureError, find_pictures, read
 from sr_cli.inference.errors import InferenceError
 
@@ -52,7 +52,7 @@ def crops(folder: Path, scale: int, most: int = MOST) -> Iterator[Floats]:
         except PictureError:
             continue
         height, width = (min(side // scale, SIDE) * scale for side in rgb.shape[:2])
-        if min(height, width) < 72:  # the degradation needs that
+        if min(height, width) < SMALLEST_SIDE:
             continue
         top = int(random.integers(rgb.shape[0] - height + 1))
         left = int(random.integers(rgb.shape[1] - width + 1))

@@ -18,7 +18,7 @@ from sr_cli.degradation.bicubic import imresize
 from sr_cli.degradation.blur_only import BlurModel
 from sr_cli.degradation.operators import blur
 from sr_cli.degradation.replay import seed_for
-from sr_cli.degradation.two_stage import Preset
+from sr_cli.degradation.two_stage import SMALLEST_SIDE, Preset
 from sr_cli.metrics.repeatable import RepeatableTwoStage, doubled, to_levels
 
 GAUSSIAN8_SIGMAS = {2: (0.80, 1.60), 3: (1.35, 2.40), 4: (1.80, 3.20)}
@@ -181,7 +181,7 @@ def _real(preset: Preset) -> Callable[[int], tuple[Condition, ...]]:
             lr, vector = model.degrade(hr, seed_for(name, seed))
             return Case(name, lr, hr, vector)
 
-        return (Condition("", degrade, 72),)
+        return (Condition("", degrade, SMALLEST_SIDE),)
 
     return conditions
 

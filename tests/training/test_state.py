@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,7 @@ from sr_cli.networks.dan import DAN
 from tests.conftest import Outcome
 from training import checkpoint
 from training.recipe import load_recipe
+from training.schema import Optimiser
 from training.trainer import Trainer, TrainingError
 from training.unroll import unroll
 
@@ -218,6 +220,10 @@ def test_an_adversary_is_resumed_to_the_bit_too(
     ):
         state = theirs.state_dict()
         assert all(torch.equal(value, state[key]) for key, value in ours.state_dict().items())
+    other = trainer(tmp_path / "parts", replace(recipe, optimiser=Optimiser(beta2=0.5)))
+    assert other.resume() and other.learner.adversary is not None
+    for optimiser in (other.learner.optimiser.adam, other.learner.adversary.optimiser):
+        assert optimiser.state and all(g["betas"] == (0.9, 0.5) for g in optimiser.param_groups)
 
 
 def test_states_that_do_not_fit_are_refused(

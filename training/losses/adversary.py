@@ -34,7 +34,6 @@ class Adversary:
     ) -> None:
         self.discriminator = discriminator
         self.weight = weight
-        self.betas = betas
         self.mean = mean
         self.optimiser = torch.optim.Adam(
             discriminator.parameters(), lr=learning_rate, betas=betas, fused=True
@@ -94,8 +93,6 @@ class Adversary:
         """Go on from a `state`."""
         self.discriminator.load_state_dict(state["discriminator"])
         load_moments(self.optimiser, state["optimiser"])
-        for group in self.optimiser.param_groups:
-            group["betas"] = self.betas  # as the recipe is now
 
 
 def _cross_entropy(logits: Tensor, *, real: bool) -> Tensor:
