@@ -265,8 +265,8 @@ def first(*_, **__):
     sys.exit()
 walk.Walk._run = first
 sys.argv = ["sr-cli", "upscale", {str(picture)!r}, "--model", {str(model)!r}, "--overwrite"]
-from sr_cli.cli.main import main
-main()
+from sr_cli.cli.main import run
+run()
 """
         took: list[float] = []
         for _ in range(ROUNDS + 1):

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from sr_cli.cli.main import main
+from sr_cli.__main__ import main
 from sr_cli.networks.dan import DAN
 from sr_cli.zoo import weights
 

@@ -63,7 +63,7 @@ def before_after(small: Path, path: Path) -> None:
     picture = Image.open(small)
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "large.png"
-        command = [sys.executable, "-m", "sr_cli.cli.main", "upscale", "--precision", "fp32"]
+        command = [sys.executable, "-m", "sr_cli", "upscale", "--precision", "fp32"]
         subprocess.run([*command, small, "-o", out], check=True)
         ours = Image.open(out).convert("RGB")
     bicubic = picture.resize(ours.size, Image.Resampling.BICUBIC)

@@ -199,7 +199,7 @@ def _row(
 
 def _startup() -> float:
     """Seconds until the program has told its version, the best of three."""
-    command = [sys.executable, "-m", "sr_cli.cli.main", "--version"]
+    command = [sys.executable, "-m", "sr_cli", "--version"]
     best = float("inf")
     for _ in range(3):
         began = time.perf_counter()

@@ -27,9 +27,10 @@ def convert(
 
     Example: sr-cli convert net_g_latest.pth realdan.safetensors
     """
-    from sr_cli.zoo import conversion
+    from sr_cli.zoo import conversion, weights
     from sr_cli.zoo.loading import weights_file
 
+    weights.writable(target, overwrite=overwrite)  # before anything is fetched
     file = weights_file(source)
     if file is None:
         raise console.CommandError(

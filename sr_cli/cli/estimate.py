@@ -37,7 +37,7 @@ def estimate_degradation(
 
     Example: sr-cli estimate-degradation img.png
     """
-    sources = find_sources(images, recursive=recursive)
+    sources = find_sources(images, recursive=recursive, as_json=as_json)
     from sr_cli.cli.plotting import check_plot, plot_estimates
     from sr_cli.degradation.explain import explain, to_json
     from sr_cli.images import PictureError, read, visible_rgb

@@ -12,10 +12,11 @@ import re
 import sys
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from sr_cli.cli import console
 from sr_cli.cli.console import CommandError
 
 STANDARD = Path("-")
@@ -45,7 +46,7 @@ class Source:
         return self.path if self.data is None else io.BytesIO(self.data)
 
 
-def find_sources(names: Iterable[str], *, recursive: bool) -> list[Source]:
+def find_sources(names: Iterable[str], *, recursive: bool, as_json: bool = False) -> list[Source]:
     """Files as they are, folders and patterns as the pictures in them, in order and once each.
 
     A name that is nothing of these is taken for a file, so that it is reported as missing with the
@@ -54,6 +55,7 @@ def find_sources(names: Iterable[str], *, recursive: bool) -> list[Source]:
     Args:
         names: As given; ``-`` stands for a picture, or a list of names, on standard input.
         recursive: Whether to go into the folders within folders. Links to folders are not followed.
+        as_json: Whether, where there is nothing at all, every name's reason is a JSON Line too.
 
     Raises:
         CommandError: There is nothing at all.
@@ -66,6 +68,9 @@ def find_sources(names: Iterable[str], *, recursive: bool) -> list[Source]:
     sources = list(found.values())
     if sources and all(source.problem for source in sources):
         first = sources[0]
+        if as_json:
+            for source in sources:
+                console.print_json({"input": str(source.path), "error": source.problem})
         raise CommandError(f"{first.path}: {first.problem}. Name another folder, pattern or file.")
     return sources
 
@@ -213,7 +218,7 @@ def plan_outputs(
         extension: With its dot, or what tells it of a source.
         folder: Whether ``out`` is one whatever it is called.
     """
-    if out is not None and len(sources) == 1 and not folder and _is_file_name(out):
+    if out is not None and is_one_file(out, sources, folder=folder):
         return [out]
     endings = [extension if isinstance(extension, str) else extension(s) for s in sources]
     plans: dict[int, Path] = {}
@@ -236,7 +241,16 @@ def plan_outputs(
     ]
 
 
-def _is_file_name(out: Path) -> bool:
+def is_one_file(out: Path, sources: Sequence[Source], *, folder: bool) -> bool:
+    """Whether OUT names the file of the only result, rather than a folder.
+
+    Args:
+        out: As given.
+        sources: All of them.
+        folder: Whether it is a folder whatever it is called.
+    """
+    if len(sources) != 1 or folder:
+        return False
     return out == STANDARD or (not out.is_dir() and (bool(out.suffix) or out.exists()))
 
 

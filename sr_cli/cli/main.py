@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
-from types import FrameType
 from typing import Annotated
 
 import typer
@@ -61,13 +59,6 @@ def _options(
     """Options of the program itself."""
 
 
-def _leave(number: int, frame: FrameType | None) -> None:
-    # SystemExit passes every handler, and its way out removes half-written files: once begun, let
-    # nothing cut it short.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    raise SystemExit(128 + number)
-
-
 def _settle_output() -> None:
     """Writes what has been told; what cannot be written is dropped, or it would fail again."""
     try:
@@ -76,11 +67,9 @@ def _settle_output() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def main() -> None:
-    """Run the program and leave with its exit status: 0, 1, 2 or 130."""
+def run() -> None:
+    """Run the program and leave with its exit status: 0, 1 or 2."""
     console.ready()
-    signal.signal(signal.SIGINT, _leave)
-    signal.signal(signal.SIGTERM, _leave)
     try:
         app()
         sys.stdout.flush()
@@ -102,7 +91,3 @@ def main() -> None:
                 "where."
             )
         sys.exit(1)
-
-
-if __name__ == "__main__":
-    main()

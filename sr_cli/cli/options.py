@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
 from typing import Annotated
 
@@ -15,7 +16,20 @@ Model = Annotated[
         help="Name from `sr-cli models list`, a weights file, or hf:owner/repo/file\\[@revision].",
     ),
 ]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
+
+
+def device_name(text: str) -> str:
+    """A device's name; whether there is such a device is for who opens it to find out.
+
+    Raises:
+        typer.BadParameter: It is nobody's.
+    """
+    if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", text):
+        raise typer.BadParameter(f"'{text}' is not one of auto, cpu, cuda, cuda:N and mps")
+    return text
+
+
+Device = Annotated[str, typer.Option(callback=device_name, help="auto, cpu, cuda, cuda:N or mps.")]
 Json = Annotated[bool, typer.Option("--json", help="JSON Lines on standard output.")]
 
 

@@ -15,6 +15,7 @@ from sr_cli.cli.inputs import (
     STANDARD,
     Source,
     find_sources,
+    is_one_file,
     leave_out_results,
     output_path,
     plan_outputs,
@@ -114,6 +115,7 @@ def upscale(
     Example: find . -name "*.jpg" | sr-cli upscale - -o large/ --skip-existing
     """
     side = options.tile_side(tile)
+    folder = out is not None and out.endswith(("/", os.sep))
     if skip_existing and overwrite:
         raise typer.BadParameter("--skip-existing and --overwrite contradict each other")
     if suffix == "" and out is None:
@@ -121,8 +123,11 @@ def upscale(
     if suffix and set(suffix) & set("/\\\0"):
         raise typer.BadParameter("--suffix is a part of a name and holds no slashes; see -o")
     _check_format(format)
-    sources = find_sources(inputs, recursive=recursive)
+    devices = [options.device_name(one) for one in device.split(",")]
+    sources = find_sources(inputs, recursive=recursive, as_json=as_json)
     place = output_path(out)
+    if place and format is None and is_one_file(place, sources, folder=folder):
+        _check_ending(place)
     piped = place == STANDARD or (place is None and any(source.data for source in sources))
     if piped:
         _check_standard_output(sources, place, as_json=as_json)
@@ -130,7 +135,6 @@ def upscale(
     from sr_cli.inference.opening import open_model
 
     page = Report(model) if report else None
-    devices = device.split(",")
     opened = [
         open_model(model, one, precision.value, backend.value, console.note) for one in devices
     ]
@@ -143,7 +147,6 @@ def upscale(
         for one in opened
     ]
     name = f"_x{factor:g}" if suffix is None else suffix
-    folder = out is not None and out.endswith(("/", os.sep))
     pairs = _pairs(jobs[0], sources, place, name, folder=folder)
     if report:
         pictures = [path for source, target in pairs for path in (source.path, target)]
@@ -160,6 +163,16 @@ def _check_format(format: str | None) -> None:
 
     if format is not None and format.lower() not in known_formats():
         raise typer.BadParameter(f"'{format}' is not one of {', '.join(known_formats())}")
+
+
+def _check_ending(out: Path) -> None:
+    from sr_cli.images import PictureError, suffix_format
+
+    try:
+        if out != STANDARD and out.suffix:
+            suffix_format(out.suffix)
+    except PictureError as error:
+        raise typer.BadParameter(f"{out}: {error}") from None
 
 
 def _check_standard_output(sources: list[Source], out: Path | None, *, as_json: bool) -> None:

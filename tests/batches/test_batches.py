@@ -507,7 +507,6 @@ def test_all_orientations_averaged(upscale: Upscale, here: Path) -> None:
     ("options", "hint"),
     [
         (("--device", "cuda:7"), "cuda:7"),
-        (("--device", "nonsense"), "nonsense"),
         (("--precision", "fp16"), "fp16"),
         (("--precision", "int8", "--backend", "torch"), "int8"),
     ],
@@ -520,6 +519,38 @@ def test_what_this_machine_cannot_do_is_one_sentence(
     assert outcome.status == 1
     assert outcome.err.startswith("sr-cli: ") and hint in outcome.err
     assert len(outcome.err.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "hint"),
+    [
+        (("--device", "nonsense"), "nonsense"),
+        (("--device", "cpu,nonsense"), "nonsense"),
+        (("-o", "a.txt"), ".txt"),
+    ],
+)
+def test_a_misused_command_line_is_told_before_any_work(
+    upscale: Upscale, here: Path, options: tuple[str, ...], hint: str
+) -> None:
+    draw(here / "a.png")
+    outcome = upscale("a.png", *options)
+    assert outcome.status == 2
+    assert hint in outcome.err
+    assert names(here) == ["a.png"]
+
+
+def test_an_ending_says_nothing_where_the_format_is_named(upscale: Upscale, here: Path) -> None:
+    draw(here / "a.png")
+    assert upscale("a.png", "-o", "a.txt", "--format", "png").status == 0
+    with Image.open(here / "a.txt") as image:
+        assert image.format == "PNG"
+
+
+def test_with_json_names_that_find_nothing_are_lines_too(upscale: Upscale, here: Path) -> None:
+    (here / "empty").mkdir()
+    outcome = upscale("*.jpg", "empty", "--json")
+    assert outcome.status == 1
+    assert [json.loads(line)["input"] for line in outcome.out.splitlines()] == ["*.jpg", "empty"]
 
 
 def test_a_report_shows_every_picture_before_and_after(upscale: Upscale, here: Path) -> None:

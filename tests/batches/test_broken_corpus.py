@@ -91,7 +91,7 @@ def test_five_good_files_among_thousands_of_bad_ones(
     good = [f"{letter}ood {seed}.png" for seed, letter in enumerate("gnstz")]
     for seed, name in enumerate(good):
         draw(night / name, seed=seed)
-    command = [sys.executable, "-m", "sr_cli.cli.main", "upscale", str(night), "-o"]
+    command = [sys.executable, "-m", "sr_cli", "upscale", str(night), "-o"]
     command += [str(tmp_path / "out"), "--model", str(tiny_weights), "--json"]
     with (tmp_path / "told").open("w") as told, (tmp_path / "errors").open("w") as errors:
         process = subprocess.Popen(command, stdout=told, stderr=errors)

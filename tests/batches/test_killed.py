@@ -25,7 +25,7 @@ PATIENCE = 600  # seconds for a start on a busy machine
 @pytest.fixture
 def begin(tmp_path: Path, tiny_weights: Path) -> Callable[[], subprocess.Popen[bytes]]:
     """Starts the batch, or takes it up again."""
-    command = [sys.executable, "-m", "sr_cli.cli.main", "upscale", "in", "-o", "out"]
+    command = [sys.executable, "-m", "sr_cli", "upscale", "in", "-o", "out"]
     command += ["--model", str(tiny_weights), "--skip-existing"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
 

@@ -40,8 +40,8 @@ def is_one_sentence(text: str) -> bool:
 def test_what_needs_no_network_never_imports_torch(arguments: list[str]) -> None:
     code = (
         f"import sys; sys.argv = ['sr-cli', *{arguments!r}]\n"
-        "from sr_cli.cli.main import main\n"
-        "try: main()\n"
+        "from sr_cli.cli.main import run\n"
+        "try: run()\n"
         "except SystemExit as leaving: assert not leaving.code, leaving.code\n"
         "heavy = {'torch', 'onnxruntime', 'huggingface_hub', 'PIL'} & set(sys.modules)\n"
         "assert not heavy, heavy"
@@ -49,6 +49,20 @@ def test_what_needs_no_network_never_imports_torch(arguments: list[str]) -> None
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout
+
+
+def test_interrupted_while_the_commands_are_imported() -> None:
+    code = (
+        "import os, signal, sys\n"
+        "class Interrupting:\n"
+        "    def find_spec(self, name, *_):\n"
+        "        if name == 'sr_cli.cli.main': os.kill(os.getpid(), signal.SIGINT)\n"
+        "sys.meta_path.insert(0, Interrupting())\n"
+        "from sr_cli.__main__ import main\n"
+        "main()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (130, b"")
 
 
 def test_the_version(program: Program) -> None:
@@ -129,7 +143,7 @@ def test_a_picture_on_standard_input_is_estimated(
 
 
 def test_a_reader_that_leaves_early_is_no_error_message() -> None:
-    command = f"{sys.executable} -m sr_cli.cli.main models show | head -n 1"
+    command = f"{sys.executable} -m sr_cli models show | head -n 1"
     done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False)
     assert done.stderr == "" and "dan-real-x4" in done.stdout
 

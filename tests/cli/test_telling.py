@@ -30,7 +30,7 @@ def shell(tmp_path: Path, tiny_weights: Path) -> Shell:
     def run(
         command: str, redirections: str = "", encoding: str = "utf-8", **environment: str
     ) -> object:
-        program = shlex.join([sys.executable, "-m", "sr_cli.cli.main"])
+        program = shlex.join([sys.executable, "-m", "sr_cli"])
         return subprocess.run(
             f"{program} {command} -m {shlex.quote(str(tiny_weights))} {redirections}",
             shell=True,

@@ -36,8 +36,8 @@ class Blocked:
         if name.partition(".")[0] in ("torch", "onnxscript", "safetensors", "scipy"):
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 sys.meta_path.insert(0, Blocked())
-from sr_cli.cli.main import main
-main()
+from sr_cli.cli.main import run
+run()
 """
 
 
@@ -45,7 +45,7 @@ main()
 def exported(tiny_weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The small model as the command writes it."""
     out = tmp_path_factory.mktemp("exported") / "tiny.onnx"
-    command = [sys.executable, "-m", "sr_cli.cli.main", "export-onnx", "--model", tiny_weights]
+    command = [sys.executable, "-m", "sr_cli", "export-onnx", "--model", tiny_weights]
     done = subprocess.run([*command, "-o", out], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""

@@ -33,7 +33,7 @@ def train(out: Path, *more: str) -> list[str]:
 def in_two_processes(*arguments: str) -> subprocess.CompletedProcess[str]:
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     return subprocess.run(
-        [sys.executable, *launcher, "-m", "sr_cli.cli.main", *arguments],
+        [sys.executable, *launcher, "-m", "sr_cli", *arguments],
         capture_output=True,
         text=True,
         check=False,

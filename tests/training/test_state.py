@@ -252,7 +252,7 @@ TINY = (
 def command(out: Path, *more: str) -> list[str]:
     """A whole small run of dan-real-x4 in a process of its own; every step is saved."""
     changes = [part for change in TINY for part in ("--set", change)]
-    run = ["-m", "sr_cli.cli.main", "train", "dan-real-x4", "--data", str(ASSETS), *changes]
+    run = ["-m", "sr_cli", "train", "dan-real-x4", "--data", str(ASSETS), *changes]
     return [sys.executable, *run, "--out", str(out), "--precision", "fp32", *more]
 
 

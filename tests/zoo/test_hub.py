@@ -30,8 +30,8 @@ import sys
 from sr_cli.zoo import manifest
 text = open(sys.argv.pop(1)).read()
 manifest._text = lambda: text
-from sr_cli.cli.main import main
-main()
+from sr_cli.cli.main import run
+run()
 """
 """The program with a manifest of the test's own."""
 
@@ -44,7 +44,7 @@ class Client:
     home: Path
 
     def run(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        return self._finish(self.start("-m", "sr_cli.cli.main", *arguments, **environment))
+        return self._finish(self.start("-m", "sr_cli", *arguments, **environment))
 
     def run_with(self, manifest: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
         return self._finish(self.start("-c", WITH_MANIFEST, str(manifest), *arguments))
@@ -178,7 +178,7 @@ def test_progress_goes_to_a_terminal(client: Client) -> None:
 
     ours, theirs = os.openpty()
     termios.tcsetwinsize(theirs, (24, 80))
-    process = client.start("-m", "sr_cli.cli.main", "models", "pull", PINNED, stderr=theirs)
+    process = client.start("-m", "sr_cli", "models", "pull", PINNED, stderr=theirs)
     out, _ = process.communicate(timeout=60)
     os.close(theirs)
     shown = b""
@@ -220,7 +220,7 @@ def test_verify_and_path_know_what_is_here(client: Client, tmp_path: Path) -> No
 
 
 def test_two_first_runs_at_once_end_with_one_whole_file(client: Client) -> None:
-    command = ("-m", "sr_cli.cli.main", "models", "pull", PINNED)
+    command = ("-m", "sr_cli", "models", "pull", PINNED)
     both = [client.start(*command) for _ in range(2)]
     assert [pulled(client._finish(one)) for one in both] == [CONTENT, CONTENT]
     assert len([path for path in client.home.rglob("blobs/*") if path.is_file()]) == 1

@@ -63,15 +63,22 @@ def test_convert_says_what_it_wrote(program: Program, tmp_path: Path) -> None:
     assert again.status == 1 and "--overwrite" in again.err
     told = json.loads(program("convert", source, target, "--overwrite", "--json").out)
     assert told["network"] == "EDSR" and told["path"] == str(target)
-    unknown = program("convert", "dan-real-x4", target)
+    unknown = program("convert", "dan-real-x4", target, "--overwrite")
     assert unknown.status == 1 and "no weights file" in unknown.err
+
+
+def test_convert_knows_where_to_write_before_it_fetches(program: Program, tmp_path: Path) -> None:
+    (tmp_path / "there.safetensors").touch()
+    for name, hint in (("there.safetensors", "--overwrite"), ("out.bin", ".safetensors")):
+        outcome = program("convert", "hf:nobody/nowhere/weights.pth", tmp_path / name)
+        assert outcome.status == 1 and hint in outcome.err
 
 
 def test_the_zoo_is_shown_without_torch() -> None:
     code = (
         "import sys; sys.argv = ['sr-cli', 'models', 'verify']\n"
-        "from sr_cli.cli.main import main\n"
-        "try: main()\n"
+        "from sr_cli.cli.main import run\n"
+        "try: run()\n"
         "except SystemExit: pass\n"
         "sys.exit('torch' in sys.modules)"
     )
