@@ -14,8 +14,8 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.utils.parametrizations import _SpectralNorm
-from torch.nn.utils.parametrize import register_parametrization
+from torch.nn.utils import parametrize
+from torch.nn.utils.parametrizations import spectral_norm
 
 from sr_cli.networks.blocks import LEAK
 from sr_cli.networks.keys import Renames, has_all, rename
@@ -52,6 +52,14 @@ class UNetDiscriminator(nn.Module):
         Returns:
             Logits ``(N, 1, H, W)``, high for real pictures.
         """
+        with parametrize.cached():
+            # Out of autocast: singular vectors in bfloat16 say little.
+            with torch.autocast(x.device.type, enabled=False):
+                for layer in (*self.downs, *self.ups, *self.refine):
+                    _ = layer.weight
+            return self._logits(x)
+
+    def _logits(self, x: Tensor) -> Tensor:
         x = F.leaky_relu(self.head(x), LEAK)
         before = []
         for down in self.downs:
@@ -62,23 +70,13 @@ class UNetDiscriminator(nn.Module):
             x = F.leaky_relu(up(x), LEAK) + before.pop()
         for layer in self.refine:
             x = F.leaky_relu(layer(x), LEAK)
-        return self.last(x)
+        logits: Tensor = self.last(x)
+        return logits
 
 
 def _normalised(inputs: int, outputs: int, kernel: int, stride: int) -> nn.Module:
     layer = nn.Conv2d(inputs, outputs, kernel, stride=stride, padding=1, bias=False)
-    norm = _SpectralNormInFloat32(layer.weight)
-    register_parametrization(layer, "weight", norm)
-    return layer
-
-
-class _SpectralNormInFloat32(_SpectralNorm):
-    """Torch's, kept out of autocast: singular vectors in bfloat16 say little."""
-
-    def forward(self, weight: Tensor) -> Tensor:
-        with torch.autocast(weight.device.type, enabled=False):
-            normalised: Tensor = super().forward(weight)
-        return normalised
+    return spectral_norm(layer)
 
 
 NEEDED = ("head.weight", "downs.0.parametrizations.weight.original", "last.weight")
