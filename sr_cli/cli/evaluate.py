@@ -60,7 +60,9 @@ def evaluate(
         typer.Option(help="Folder of low-resolution pictures to use, instead of making them."),
     ] = None,
     seed: Annotated[int, typer.Option(help="Of the degradations.")] = 0,
-    repeats: Annotated[int, typer.Option(min=1, help="Degradations of every picture.")] = 1,
+    repeats: Annotated[
+        int, typer.Option(min=1, help="Degradations of every picture, where they are drawn.")
+    ] = 1,
     rgb: Annotated[bool, typer.Option("--rgb", help="Add PSNR and SSIM on RGB.")] = False,
     features: Annotated[
         Path | None,
@@ -217,9 +219,9 @@ def _write_csv(path: Path, rows: list[tuple[Round, Row]]) -> None:
     used = [key for key in KEYS if any(key in row.values for _, row in rows)]
     text = io.StringIO()
     writer = csv.writer(text)
-    writer.writerow(["data", "scale", "method", "picture", "condition", *used])
+    writer.writerow(["data", "scale", "method", "picture", "condition", "repeat", *used])
     for one, row in rows:
         values = [row.values.get(key, "") for key in used]
         place = one.data.resolve().name, one.benchmark.scale
-        writer.writerow([*place, row.method, row.picture, row.condition, *values])
+        writer.writerow([*place, row.method, row.picture, row.condition, row.repeat, *values])
     side_outputs.write(path, text.getvalue().encode("utf-8", "backslashreplace"))

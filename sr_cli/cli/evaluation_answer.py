@@ -35,6 +35,7 @@ def answer_of(
         "border": one.benchmark.border,
         "luma": "rounded" if one.benchmark.rounded_luma else "not rounded",
         "methods": _finite(evaluation.averages(rows)),
+        **({"left_out": left_out} if (left_out := evaluation.infinite(rows)) else {}),
         "skill": {
             method: {skill.key: _rounded(asdict(skill)) for skill in skills}
             for method, skills in findings.skills(one.layouts).items()
@@ -43,7 +44,7 @@ def answer_of(
     conditions = evaluation.by_condition(rows)
     if len(conditions) > 1:
         answer["conditions"] = _finite(conditions)
-    answer["by_condition"] = one.benchmark.by_condition
+    answer["by_condition"] = one.benchmark.by_condition and len(conditions) > 1
     answer["pictures"] = _finite(evaluation.by_picture(rows), digits=4)
     answer["failed"] = one.failed
     if compare:
@@ -54,7 +55,7 @@ def answer_of(
 
 
 def _finite(numbers: Any, digits: int | None = None) -> Any:
-    """Without infinities, which JSON does not know: the PSNR of equal pictures is null."""
+    """Without infinities, which JSON does not know: PSNR where all pictures equal the truth."""
     if isinstance(numbers, Mapping):
         return {key: _finite(value, digits) for key, value in numbers.items()}
     if not math.isfinite(numbers):

@@ -162,6 +162,7 @@ def _methods(
             layouts[name] = one.layout
             if settings.tta and not settings.estimate_only:
                 methods[f"{name} tta"] = _restore(engine, settings, orientations=8)
+                layouts[f"{name} tta"] = one.layout
         if truth:
             methods[f"{one.name} nothing given"] = _told(one, settings, truth=False)
             methods[f"{one.name} truth given"] = _told(one, settings, truth=True)
@@ -293,7 +294,7 @@ def _measured(
     keep = None
     if settings.save_images:
         folder = settings.save_images / one.place
-        name = f"{Path(case.name).stem}{_tag(case.condition)}.png"
+        name = f"{Path(case.name).stem}{_tag(case.condition)}{_turn(case.repeat)}.png"
         keep = partial(_save, folder, name)
         keep("input", case.lr)
     return measure(case, one.methods, one.benchmark, settings.measures, one.layouts, keep, step)
@@ -302,6 +303,11 @@ def _measured(
 def _tag(condition: str) -> str:
     words = re.findall(r"[\w.]+", condition)
     return "_" + "_".join(words) if words else ""
+
+
+def _turn(repeat: int) -> str:
+    """The second of several degradations is ``_2``."""
+    return f"_{repeat + 1}" if repeat else ""
 
 
 def _save(folder: Path, file: str, method: str, picture: Tensor) -> None:

@@ -36,6 +36,12 @@ def print_answer(answer: dict[str, Any], *, skill: bool) -> None:
             console.out.print(_quality(f"{title}, {condition}", methods))
     elif answer["methods"]:
         console.out.print(_quality(title, answer["methods"]))
+    for method, counts in answer.get("left_out", {}).items():
+        for key, count in counts.items():
+            console.note(
+                f"{method}: {count} of its pictures are equal to the truth and count in no mean "
+                f"of {HEADINGS[key].split()[0]}."
+            )
     if answer.get("published"):
         console.out.print(_published(answer["published"]))
         for line in _notes(answer["published"]):

@@ -122,13 +122,14 @@ def explain(
             are missing here are not known.
     """
     values = layout.decode(vector)
+    ranges = layout.ranges(vector)
     applicable = layout.applicable(vector)
     steps: list[Step] = []
     for stage in layout.stages:
         by_name = {p.name: p for p in layout.of_stage(stage)}
         for name, members in _STEPS.items():
             findings = tuple(
-                _finding(by_name[key], label, values, skill)
+                _finding(by_name[key], label, values, ranges, skill)
                 for key, label in members
                 if key in by_name and _shown(by_name[key], applicable, skill)
             )
@@ -200,11 +201,12 @@ def _finding(
     parameter: Parameter,
     label: str,
     values: Mapping[str, float],
+    ranges: Sequence[tuple[float, float]],
     skill: Mapping[str, Mapping[str, float]],
 ) -> Finding:
     if not is_known(parameter.key, skill):
         return Finding(parameter, label, None, None)
-    low, high = sorted((parameter.low, parameter.high))
+    low, high = sorted(ranges[parameter.index])
     value = min(max(values[parameter.key], low), high)
     error = skill[parameter.key]["error"]
     return Finding(parameter, label, value, error, _unsure(parameter, skill))

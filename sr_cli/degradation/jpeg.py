@@ -42,7 +42,8 @@ def jpeg(picture: Tensor, quality: Tensor, *, physical: bool) -> Tensor:
 
     Args:
         picture: ``(N, 3, H, W)`` RGB; clamped to [0, 1] first.
-        quality: ``(N,)`` 1..100; rounded to whole numbers if ``physical``.
+        quality: ``(N,)`` 1..100, rounded to whole numbers, if ``physical``; else below 100, where
+            the steps of the unrounded tables are zero.
         physical: True: libjpeg's arithmetic, with rounded tables and samples, edges repeated and
             smooth chroma upsampling, so that the quality means what it says on a file.  False: the
             published code's: tables transposed and not rounded, edges padded with zeros, nearest

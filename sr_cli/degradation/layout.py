@@ -24,7 +24,7 @@ class Parameter:
     index: int
     """Position in the vector."""
     name: str
-    """Name within its stage, as `sr_cli.degradation.parameters` calls it."""
+    """Name within its stage, as `sr_cli.degradation.two_stage.Stage` calls it."""
     stage: str
     """``"stage1"``, ``"stage2"`` or ``"final"`` (the resize back to size and its low-pass)."""
     low: float
@@ -85,13 +85,18 @@ class Layout:
         Raises:
             ValueError: The vector's length is not the layout's.
         """
+        ranges = zip(self.parameters, self.ranges(vector), strict=True)
+        return {p.key: low + float(vector[p.index]) * (high - low) for p, (low, high) in ranges}
+
+    def ranges(self, vector: Sequence[float]) -> list[tuple[float, float]]:
+        """For every number the values in units that 0 and 1 stand for, by the vector's own flags.
+
+        Raises:
+            ValueError: The vector's length is not the layout's.
+        """
         self._check(vector)
-        flags = self._flags([vector[p.index] for p in self.parameters])
-        values: dict[str, float] = {}
-        for p in self.parameters:
-            low, high = p.range(flags)
-            values[p.key] = low + float(vector[p.index]) * (high - low)
-        return values
+        flags = self._flags(vector)
+        return [p.range(flags) for p in self.parameters]
 
     def encode(self, values: Mapping[str, float]) -> list[float]:
         """The inverse of `decode`.

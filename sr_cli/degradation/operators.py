@@ -93,9 +93,9 @@ def gaussian_noise(
 def poisson_noise(
     picture: Tensor, level: Tensor, is_grey: Tensor, generator: torch.Generator | None = None
 ) -> Tensor:
-    """Noise to add: Poisson, at a photon count a white pixel of the published code's.
+    """Noise to add: Poisson, at the photon count that the published code gives a white pixel.
 
-    That count is the number of distinct 8-bit values in the picture, rounded up to a power of two.
+    The count is the number of distinct 8-bit values in the picture, rounded up to a power of two.
 
     Args:
         picture: ``(N, 3, H, W)`` in [0, 1].

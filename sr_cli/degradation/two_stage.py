@@ -29,11 +29,13 @@ from sr_cli.degradation.vector import to_vector
 
 Preset = Literal["published", "physical"]
 """``published`` computes what the authors' code does; ``physical`` what really happens to files:
-a true radial low-pass, JPEG with rounded tables, independent grey noise."""
+a true radial low-pass, JPEG with rounded tables, independent grey noise.  Both draw whole JPEG
+qualities, as files have; the authors' code draws real numbers."""
 
 KERNEL_SIZE = 21
-SMALLEST_SIDE = 72
-"""Pixels; of less, the smallest resize leaves less than a blur can reflect."""
+SMALLEST_SIDE = 76
+"""Pixels; of less, the smallest resize (0.15) leaves less than the 11 that a blur needs to reflect.
+"""
 
 _RANGES = {p.key: (p.low, p.high) for p in TWO_STAGE.parameters}
 _RESIZE_UP_DOWN = {"stage1": (0.2, 0.7), "stage2": (0.3, 0.4)}

@@ -131,10 +131,9 @@ class Engine:
             mean = back if mean is None else mean + back
             results.append(one)
         assert mean is not None
-        vectors = [one.vector for one in results if one.vector is not None]
-        vector: Floats | None = np.mean(vectors, axis=0, dtype=np.float32) if vectors else None
         notes = tuple(dict.fromkeys(note for one in results for note in one.notes))
-        return Result(mean, vector, results[0].tiles, results[0].seams, notes)
+        first = results[0]  # as it is: turned, it was blurred in other directions
+        return Result(mean, first.vector, first.tiles, first.seams, notes)
 
     @property
     def is_seamless(self) -> bool:

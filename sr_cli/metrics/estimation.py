@@ -50,19 +50,22 @@ def skills(layout: Layout, estimate: Tensor, truth: Tensor) -> tuple[Skill, ...]
         estimate: ``(N, len(layout))`` normalised, from a network.
         truth: The same shape, as drawn.
     """
-    applicable = torch.tensor([layout.applicable(row) for row in truth.tolist()])
-    return tuple(
-        _skill(p, estimate[applicable[:, p.index], p.index], truth[applicable[:, p.index], p.index])
-        for p in layout.parameters
-    )
+    rows = truth.tolist()
+    applicable = torch.tensor([layout.applicable(row) for row in rows])
+    spans = torch.tensor([[high - low for low, high in layout.ranges(row)] for row in rows])
+    found = []
+    for p in layout.parameters:
+        there = applicable[:, p.index]
+        columns = (tensor[there, p.index] for tensor in (estimate, truth, spans))
+        found.append(_skill(p, *columns))
+    return tuple(found)
 
 
-def _skill(parameter: Parameter, estimate: Tensor, truth: Tensor) -> Skill:
-    span = abs(parameter.high - parameter.low)
+def _skill(parameter: Parameter, estimate: Tensor, truth: Tensor, span: Tensor) -> Skill:
     return Skill(
         key=parameter.key,
         correlation=correlation(estimate, truth) if len(truth) > 1 else 0.0,
-        error=float((estimate - truth).abs().mean()) * span if len(truth) else 0.0,
+        error=float(((estimate - truth).abs() * span.to(truth)).mean()) if len(truth) else 0.0,
         auc=auc(estimate, truth) if parameter.is_flag else None,
         count=len(truth),
     )

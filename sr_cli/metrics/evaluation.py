@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -48,6 +50,8 @@ class Row:
     method: str
     picture: str
     condition: str
+    repeat: int
+    """Which of its degradations under the condition, from 0."""
     values: Mapping[str, float]
     """By the names of `KEYS`."""
 
@@ -85,7 +89,7 @@ def jobs(
         folder: High-resolution pictures, or the root of a ready data set; see
             `sr_cli.metrics.pairs`.
         seed: Of the first degradation of each picture; repeats count up from it.
-        repeats: Degradations of every picture.
+        repeats: Degradations of every picture; one where nothing is drawn.
         lr_folder: Low-resolution pictures to use instead of making any.
 
     Raises:
@@ -100,10 +104,10 @@ def jobs(
     if pairs:
         return [Job(pair.name, partial(_paired, pair, benchmark)) for pair in pairs]
     return [
-        Job(path.name, partial(_made, path, benchmark, condition, seed + repeat))
+        Job(path.name, partial(_made, path, benchmark, condition, seed, repeat))
         for path in _pictures(folder)
         for condition in benchmark.conditions
-        for repeat in range(repeats)
+        for repeat in range(repeats if condition.drawn else 1)
     ]
 
 
@@ -151,12 +155,13 @@ def _paired(pair: Pair, benchmark: Benchmark) -> Case:
     return Case(pair.name, lr, hr[:, :height, :width])
 
 
-def _made(path: Path, benchmark: Benchmark, condition: Condition, seed: int) -> Case:
+def _made(path: Path, benchmark: Benchmark, condition: Condition, seed: int, repeat: int) -> Case:
     hr = picture_tensor(path)
     height, width = (side // benchmark.scale * benchmark.scale for side in hr.shape[-2:])
     smallest = max(_smallest(benchmark), condition.smallest)
     _check_size(path.name, hr.shape[-2], hr.shape[-1], smallest)
-    return condition.degrade(path.name, hr[:, :height, :width], seed)
+    case = condition.degrade(path.name, hr[:, :height, :width], seed + repeat)
+    return replace(case, repeat=repeat)
 
 
 def _smallest(benchmark: Benchmark) -> int:
@@ -223,7 +228,7 @@ def measure(
         if vector is not None:
             vectors[name] = vector
             values |= _blur_values(case, vector, (layouts or {}).get(name), benchmark)
-        rows.append(Row(name, case.name, case.condition, values))
+        rows.append(Row(name, case.name, case.condition, case.repeat, values))
         if step:
             step()
     return rows, vectors
@@ -247,7 +252,8 @@ def _values(
     if measures.niqe:
         if min(picture.shape[-2:]) < niqe.BLOCK:
             raise CaseError(f"{case.name}: NIQE needs results of {niqe.BLOCK}x{niqe.BLOCK}.")
-        values["niqe_own"] = niqe.niqe_own(quantise(picture))
+        with suppress(niqe.FlatError):  # it has no NIQE, but everything else
+            values["niqe_own"] = niqe.niqe_own(quantise(picture))
     return values
 
 
@@ -269,7 +275,7 @@ Means = dict[str, dict[str, float]]
 
 
 def averages(rows: Iterable[Row]) -> Means:
-    """Means over cases by method."""
+    """Means over cases by method; infinite values count only where there are no others."""
     return {method: _means(group) for method, group in _grouped(rows, "method").items()}
 
 
@@ -294,9 +300,25 @@ def _means(rows: list[Row]) -> dict[str, float]:
     means: dict[str, float] = {}
     for key in KEYS:
         values = [row.values[key] for row in rows if key in row.values]
+        values = [value for value in values if math.isfinite(value)] or values
         if values:
             means[key] = sum(values) / len(values)
     return means
+
+
+def infinite(rows: Iterable[Row]) -> dict[str, dict[str, int]]:
+    """How many values are infinite, and so in no mean beside others: PSNR of equal pictures.
+
+    Returns:
+        By method and by the names of `KEYS`, where there are any.
+    """
+    counts: dict[str, dict[str, int]] = {}
+    for row in rows:
+        for key, value in row.values.items():
+            if math.isinf(value):
+                of_method = counts.setdefault(row.method, {})
+                of_method[key] = of_method.get(key, 0) + 1
+    return counts
 
 
 @dataclass

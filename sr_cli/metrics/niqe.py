@@ -33,6 +33,10 @@ _PARAMETERS = "niqe_own.json"
 _SHIFTS = ((0, 1), (1, 0), (1, 1), (1, -1))
 
 
+class FlatError(ValueError):
+    """A picture without any block in which something goes on; it has no NIQE."""
+
+
 @dataclass(frozen=True)
 class Gaussian:
     """A multivariate normal distribution of block statistics."""
@@ -51,9 +55,12 @@ def niqe_own(picture: Tensor) -> float:
             blocks on the right and bottom is not seen.
 
     Raises:
+        FlatError: All blocks are flat.
         ValueError: A side is too small.
     """
     features, _ = block_features(picture)
+    if not torch.isfinite(features).all(1).any():
+        raise FlatError("a picture that is flat everywhere has no NIQE")
     clean, judged = pristine(), _normal(features)
     difference = clean.mean - judged.mean
     pooled = torch.linalg.pinv((clean.covariance + judged.covariance) / 2)

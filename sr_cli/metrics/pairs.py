@@ -14,7 +14,7 @@ Recognised below a folder, at the scale that is asked for:
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -71,7 +71,7 @@ def recognise(folder: Path, scale: int) -> ReadySet | None:
 
 
 def match(lr_folder: Path, hr_folder: Path) -> tuple[Pair, ...]:
-    """Pair the pictures of two folders by their names.
+    """Pair the pictures of two folders by their names: equal ones, or without role and scale.
 
     ``0801x4.png`` belongs to ``0801.png``, ``im_7.png`` to ``img_7_gt.png``, ``a_LR4.png`` to
     ``a_HR.png``.
@@ -89,8 +89,9 @@ def match(lr_folder: Path, hr_folder: Path) -> tuple[Pair, ...]:
 
 
 def _by_key(lr: Sequence[Path], hr: Sequence[Path]) -> tuple[Pair, ...]:
-    truths = _keyed(hr)
-    inputs = _keyed(lr)
+    key_of = _plain if sorted(map(_plain, lr)) == sorted(map(_plain, hr)) else _key
+    truths = _keyed(hr, key_of)
+    inputs = _keyed(lr, key_of)
     for key, path in inputs.items():
         if key not in truths:
             raise PairError(f"{path} has no high-resolution picture of a matching name.")
@@ -100,21 +101,30 @@ def _by_key(lr: Sequence[Path], hr: Sequence[Path]) -> tuple[Pair, ...]:
     return tuple(Pair(truths[key].name, inputs[key], truths[key]) for key in sorted(inputs))
 
 
-def _keyed(paths: Iterable[Path]) -> dict[str, Path]:
+def _keyed(paths: Iterable[Path], key_of: Callable[[Path], str]) -> dict[str, Path]:
     found: dict[str, Path] = {}
     for path in paths:
-        key = _key(path.stem)
+        key = key_of(path)
         if key in found:
             raise PairError(f"{found[key]} and {path} could both be the picture '{key}'.")
         found[key] = path
     return found
 
 
-def _key(stem: str) -> str:
-    """A name without role, scale and track; numbers sort as numbers."""
-    before = None
+def _key(path: Path) -> str:
+    """A name without role, scale and track."""
+    stem, before = path.stem, None
     while before != stem:
         before, stem = stem, _AFFIXES.sub("", stem)
+    return _sortable(stem)
+
+
+def _plain(path: Path) -> str:
+    return _sortable(path.stem)
+
+
+def _sortable(stem: str) -> str:
+    """Numbers sort as numbers."""
     return stem.zfill(8) if stem.isdecimal() else stem.lower()
 
 
@@ -155,13 +165,19 @@ def _ntire(folder: Path, scale: int) -> tuple[Pair, ...]:
     for name, truth in inside.items():
         if not name.endswith("_hr"):
             continue
-        for lr in _tracks(inside, name.removesuffix("_hr"), scale):
-            return match(lr, truth)
+        tracks = list(_tracks(inside, name.removesuffix("_hr"), scale))
+        if len(tracks) > 1:
+            raise PairError(
+                f"{folder} holds several tracks at x{scale}: {', '.join(map(str, tracks))}. Name "
+                f"one with --lr, and {truth} as the data."
+            )
+        if tracks:
+            return match(tracks[0], truth)
     return ()
 
 
 def _tracks(inside: dict[str, Path], stem: str, scale: int) -> Iterator[Path]:
-    """Folders of low-resolution pictures that belong to ``stem_HR``, best first."""
+    """Folders of low-resolution pictures that belong to ``stem_HR``."""
     for name, path in inside.items():
         if not name.startswith(f"{stem}_lr_"):
             continue

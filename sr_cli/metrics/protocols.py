@@ -47,6 +47,8 @@ class Case:
     """The true blur kernel ``(size, size)``, if there is just one."""
     condition: str = ""
     """Which of the protocol's conditions made it."""
+    repeat: int = 0
+    """Which of the condition's degradations of this picture."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,8 @@ class Condition:
     seed."""
     smallest: int
     """Side that pictures must have at least."""
+    drawn: bool = True
+    """Whether another seed makes another picture."""
 
 
 @dataclass(frozen=True)
@@ -138,7 +142,7 @@ def _isotropic(sigma: float, scale: int) -> Condition:
         lr = to_levels(blur_and_shrink(hr, kernel, scale))
         return Case(name, lr, hr, kernel=kernel, condition=label)
 
-    return Condition(label, degrade, GAUSSIAN8_SIZE // 2 + 1)
+    return Condition(label, degrade, GAUSSIAN8_SIZE // 2 + 1, drawn=False)
 
 
 def _aniso(scale: int) -> tuple[Condition, ...]:
@@ -170,7 +174,7 @@ def _noisy(sigma: float, level: int, scale: int) -> Condition:
         noise = torch.randn(lr.shape, generator=generator, dtype=torch.float64)
         return Case(name, to_levels(lr + noise * (level / 255)), hr, None, kernel, label)
 
-    return Condition(label, degrade, BLUR_NOISE_SIZE // 2 + 1)
+    return Condition(label, degrade, BLUR_NOISE_SIZE // 2 + 1, drawn=level > 0)
 
 
 def _real(preset: Preset) -> Callable[[int], tuple[Condition, ...]]:

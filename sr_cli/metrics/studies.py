@@ -34,6 +34,8 @@ class Told(SuperResolver):
     it the truth (RealDAN, Table 5).
     """
 
+    single_precision = tuple(f"network.{name}" for name in DAN.single_precision)
+
     def __init__(self, network: DAN) -> None:
         super().__init__()
         self.network = network
@@ -41,6 +43,12 @@ class Told(SuperResolver):
         self.vector: Tensor
         start = network.initial_degradation.detach().clone()
         self.register_buffer("vector", start, persistent=False)
+
+    def __deepcopy__(self, memo: dict[int, object]) -> Told:
+        """A copy, as half precision takes one, is told what this one is."""
+        copied = Told(copy.deepcopy(self.network, memo))
+        copied.vector = self.vector
+        return copied.train(self.training)
 
     def tell(self, truth: Tensor) -> None:
         """From here on the truth is ``(size,)``, normalised."""

@@ -62,6 +62,12 @@ def test_what_does_not_apply_is_left_out() -> None:
     assert "sigma" not in blur and "cut-off" in blur
 
 
+def test_a_plateaus_shape_stays_in_the_range_of_plateaus() -> None:
+    vector = vector_with(stage1__is_gaussian=0)
+    vector[next(p.index for p in TWO_STAGE.parameters if p.key == "stage1.beta")] = 2.0
+    assert "shape 2.00" in text(vector, GOOD)
+
+
 def test_a_number_without_skill_is_never_shown_as_a_figure() -> None:
     skill = GOOD | {"stage2.jpeg_quality": {"correlation": 0.29, "error": 8.2}}
     shown = text(vector_with(stage2__is_jpeg=1, stage2__jpeg_quality=43), skill)

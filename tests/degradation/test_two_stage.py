@@ -15,7 +15,7 @@ from sr_cli.degradation.jpeg import jpeg
 from sr_cli.degradation.layout import TWO_STAGE
 from sr_cli.degradation.operators import gaussian_noise, poisson_noise
 from sr_cli.degradation.replay import degrade_picture, seed_for
-from sr_cli.degradation.two_stage import Preset, TwoStageModel
+from sr_cli.degradation.two_stage import SMALLEST_SIDE, Preset, TwoStageModel
 from tests.conftest import scene
 
 
@@ -34,6 +34,13 @@ def test_a_seed_repeats_the_same_pictures_and_numbers(preset: Preset) -> None:
         results.append((model.apply(hr, drawn, generator), drawn.vector()))
     assert torch.equal(results[0][0], results[1][0])
     assert torch.equal(results[0][1], results[1][1])
+
+
+def test_the_smallest_pictures_take_the_smallest_resizes() -> None:
+    model = TwoStageModel()
+    smallest = torch.zeros(len(TWO_STAGE))  # every number at the low end of its range
+    lr = model.apply(pictures(1, SMALLEST_SIDE), model.decode(smallest))
+    assert lr.shape == (1, 3, SMALLEST_SIDE // 4, SMALLEST_SIDE // 4)
 
 
 @pytest.mark.parametrize("preset", ["physical", "published"])

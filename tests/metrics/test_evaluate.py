@@ -296,3 +296,61 @@ def test_published_figures_are_of_models_in_the_manifest() -> None:
     for entry in published():
         scale = manifest()[entry.model.split(" ")[0]].scale if entry.model != "bicubic" else 0
         assert scale in (0, entry.scale) and entry.source
+
+
+def test_one_condition_of_a_protocol_that_reports_them_apart(
+    program: Program, data: Path, small_blur: Path, tmp_path: Path
+) -> None:
+    for path in data.iterdir():
+        save(tmp_path / "lr" / path.name, 24, 27)
+    given = ("--lr", tmp_path / "lr", "-m", "bicubic", "--scale", 4)
+    for options in (given, ("-m", small_blur, "--estimate-only")):
+        run = program("evaluate", "--protocol", "blur-noise", "--data", data, *options)
+        assert run.status == 0, run.err
+
+
+def test_repeats_are_told_apart(program: Program, data: Path, tmp_path: Path) -> None:
+    rows = tmp_path / "rows.csv"
+    run = ("evaluate", "-m", "bicubic", "--data", data, "--repeats", 2, "--json")
+    saved = ("--save-images", tmp_path / "saved", "--per-image", rows)
+    (found,) = answers(program(*run, *saved))
+    assert found["cases"] == 4
+    names = ["0.png", "0_2.png", "1.png", "1_2.png"]
+    assert sorted(path.name for path in (tmp_path / "saved" / "input").iterdir()) == names
+    with rows.open(newline="") as file:
+        assert [row["repeat"] for row in csv.DictReader(file)] == ["0", "1", "0", "1"]
+
+
+def test_where_nothing_is_drawn_nothing_is_repeated(program: Program, data: Path) -> None:
+    def cases(protocol: str) -> int:
+        run = ("evaluate", "-m", "bicubic", "--scale", 4, "--data", data, "--repeats", 2, "--json")
+        return int(answers(program(*run, "--protocol", protocol))[0]["cases"])
+
+    assert cases("gaussian8") == 2 * 8
+    assert cases("blur-noise") == 2 * 3 + 2 * 6 * 2  # three blurs without noise, six with
+
+
+def test_a_flat_picture_leaves_the_figures_of_the_others(
+    program: Program, data: Path, tmp_path: Path
+) -> None:
+    run = ("evaluate", "-m", "bicubic", "--protocol", "gaussian8", "--scale", 4, "--niqe")
+    (alone,) = answers(program(*run, "--data", data, "--json"))
+    Image.new("RGB", (108, 96), (90, 90, 90)).save(data / "flat.png")
+    outcome = program(*run, "--data", data, "--json")
+    (beside,) = answers(outcome)
+    for key in ("psnr_y", "niqe_own"):
+        assert beside["methods"]["bicubic"][key] == pytest.approx(alone["methods"]["bicubic"][key])
+    assert beside["left_out"] == {"bicubic": {"psnr_y": 8}}
+    assert "niqe_own" not in beside["pictures"]["flat.png"]["bicubic"]
+    told = program(*run, "--data", data)
+    assert "8" in told.err and "equal to the truth" in told.err
+
+
+def test_averaged_over_orientations_a_kernel_is_judged_too(
+    program: Program, data: Path, small_blur: Path
+) -> None:
+    run = ("evaluate", "-m", small_blur, "--protocol", "aniso", "--data", data, "--tta", "--json")
+    (found,) = answers(program(*run))
+    means = found["methods"]
+    kernel = means[str(small_blur)]["kernel_mse"]
+    assert means[f"{small_blur} tta"]["kernel_mse"] == kernel

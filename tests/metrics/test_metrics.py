@@ -69,6 +69,21 @@ def test_skill_is_measured_only_where_a_number_applies() -> None:
     assert found.error == pytest.approx(6.5, rel=1e-3)  # a tenth of 30 .. 95
 
 
+def test_an_error_is_in_the_units_of_each_pictures_own_range() -> None:
+    generator, model = torch.Generator().manual_seed(0), TwoStageModel()
+    truth = torch.cat([model.sample(1, generator).vector() for _ in range(400)])
+    by_key = {p.key: p.index for p in TWO_STAGE.parameters}
+    beta = by_key["stage1.beta"]
+    there = truth[:, by_key["stage1.is_sinc"]] < 0.5
+    plateau = truth[there, by_key["stage1.is_gaussian"]] < 0.5
+    estimate = truth.clone()
+    estimate[:, beta] += 0.1
+    found = {s.key: s for s in skills(TWO_STAGE, estimate, truth)}["stage1.beta"]
+    spans = torch.where(plateau, 2.0 - 1.0, 4.0 - 0.5)
+    assert 0 < plateau.sum() < len(plateau)
+    assert found.error == pytest.approx(float(0.1 * spans.mean()), rel=1e-4)
+
+
 def test_bands_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     hr = picture(83, 70).unsqueeze(0)
     sr = (hr + 0.05 * torch.randn(hr.shape, generator=torch.Generator().manual_seed(0))).clamp(0, 1)

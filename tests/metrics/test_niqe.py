@@ -37,6 +37,11 @@ def test_lopsided_samples_have_lopsided_scales() -> None:
     assert float(right / left) == pytest.approx(3, rel=0.03)
 
 
+def test_a_flat_picture_has_no_niqe() -> None:
+    with pytest.raises(niqe.FlatError):
+        niqe.niqe_own(torch.full((3, 192, 192), 0.5))
+
+
 def test_there_are_36_numbers_a_block() -> None:
     features, sharpness = niqe.block_features(torch.rand(3, 200, 300))
     assert features.shape == (6, niqe.FEATURES) and sharpness.shape == (6,)

@@ -127,3 +127,22 @@ def test_rows_that_the_scale_does_not_divide_are_left_out(tmp_path: Path) -> Non
     (job,) = jobs(PROTOCOLS["paired"].at(4), tmp_path, 0)
     hr = job.make().hr
     assert hr is not None and hr.shape == (3, 96, 128)
+
+
+@pytest.mark.parametrize("names", [("box1", "box2"), ("max1", "max2"), ("0x0", "0x1", "1x0")])
+def test_equal_names_are_pairs_whatever_they_look_like(
+    tmp_path: Path, names: tuple[str, ...]
+) -> None:
+    for name in names:
+        save(tmp_path / "hr" / f"{name}.png", 96, 128)
+        save(tmp_path / "lr" / f"{name}.png", 24, 32)
+    pairs = match(tmp_path / "lr", tmp_path / "hr")
+    assert [(pair.lr.name, pair.hr.name) for pair in pairs] == [(f"{n}.png",) * 2 for n in names]
+
+
+def test_of_several_tracks_none_is_chosen_in_silence(tmp_path: Path) -> None:
+    build(tmp_path, "NTIRE mild")
+    for number in range(1, 4):
+        save(tmp_path / f"DIV2K_valid_LR_wild/080{number}x4w1.png", 24, 32, number)
+    with pytest.raises(PairError, match=r"several tracks.*mild.*wild.*--lr"):
+        recognise(tmp_path, 4)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import pytest
 import torch
 
@@ -61,6 +63,19 @@ def test_one_engine_follows_the_truth_of_each_picture(network: DAN) -> None:
         results.append(engine.upscale(rgb, 16).rgb)
     assert (results[0] == results[2]).all()
     assert (results[0] != results[1]).any()
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_the_truth_is_heard_in_every_precision(
+    network: DAN, precision: Literal["fp32", "bf16"]
+) -> None:
+    told = Told(network)
+    engine = torch_engine(told, None, precision)
+    rgb = picture(24, 32).permute(1, 2, 0).contiguous().numpy()
+    told.tell(torch.zeros(42))
+    before = engine.upscale(rgb).rgb
+    told.tell(torch.ones(42))
+    assert (engine.upscale(rgb).rgb != before).any()
 
 
 def test_told_nothing_it_is_the_network_whose_estimator_says_nothing(network: DAN) -> None:
