@@ -20,6 +20,13 @@ from sr_cli.images.quiet import quiet
 _BAND = 2**20  # samples compressed at a time
 PNG_LEVEL = 4  # of 8-bit PNGs: half the time of zlib's usual 6, for files 1 % larger
 _PNG_COLOURS = {1: 0, 2: 4, 3: 2, 4: 6}  # channels -> colour type
+# Tags that say how a TIFF file's samples lie, and blocks that are written by themselves.  An EXIF
+# block from elsewhere may hold them, and would make the file unreadable.
+_TIFF_OWN = frozenset(
+    {254, 255, 266, 320, 322, 323, 324, 325, 330, 332, 338, 339, 347}
+    | {512, 513, 514, 515, 517, 518, 519, 520, 521}
+    | {700, 33723, 34377, 34675}
+)
 _TIFF_LIMIT = 2**32 - 2**20  # offsets have 32 bits; leave room for the metadata
 
 
@@ -223,7 +230,7 @@ def _merge_exif(tags: TiffImagePlugin.ImageFileDirectory_v2, exif: bytes | None)
     inner = {34665, 34853}
     for tag in list(block):
         value = block.get_ifd(tag) if tag in inner else block[tag]
-        if not _is_writable(tag, value):
+        if tag in _TIFF_OWN or not _is_writable(tag, value):
             continue
         if tag in inner:
             tags.tagtype[tag] = TiffTags.LONG

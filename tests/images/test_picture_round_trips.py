@@ -263,3 +263,23 @@ def test_opaque_alpha_costs_nothing_and_is_written_back():
     picture = read(stream_at_start(stream))
     assert picture.alpha is None
     assert Image.open(io.BytesIO(encode(picture, format="png"))).mode == "RGBA"
+
+
+@pytest.mark.parametrize(
+    ("tag", "value"),
+    [(322, 32), (266, 2), (338, 1), (339, 3), (330, 8), (347, b"x"), (700, b"x"), (33723, b"x")],
+)
+def test_what_exif_says_of_another_files_pixels_does_not_spoil_a_tiff(tag, value):
+    block = Image.Exif()
+    block[271] = "Maker"
+    for one in (tag, 323) if tag == 322 else (tag,):
+        block[one] = value
+    stream = io.BytesIO()
+    Image.new("RGB", (96, 64), (90, 120, 30)).save(stream, "JPEG", exif=block)
+    picture = read(io.BytesIO(stream.getvalue()))
+    found = again(picture, "tiff")
+    assert np.array_equal(found.rgb, picture.rgb)
+    assert found.metadata.xmp is None and found.metadata.iptc is None
+    kept = Image.Exif()
+    kept.load(found.metadata.exif)
+    assert kept[271] == "Maker"
