@@ -38,7 +38,7 @@ def write(path: Path, data: bytes) -> None:
     Raises:
         OSError: It cannot be written.
     """
-    from sr_cli.images.temporary import replacing
+    from sr_cli.temporary import replacing
 
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as stream:

@@ -193,7 +193,7 @@ def _pairs(
     job: Job, sources: list[Source], out: Path | None, suffix: str, *, folder: bool
 ) -> list[tuple[Source, Path]]:
     """Pictures and where their results go, with the way there cleared of what killed runs left."""
-    from sr_cli.images import sweep
+    from sr_cli.temporary import sweep
 
     kept, results = leave_out_results(sources, out, suffix)
     if results:

@@ -16,10 +16,10 @@ from sr_cli import __version__
 from sr_cli.export.eight_bits import quantised
 from sr_cli.export.halved import halved
 from sr_cli.export.unrolled import unrolled
-from sr_cli.images.temporary import replacing
 from sr_cli.inference.backend import Precision
 from sr_cli.inference.errors import InferenceError
 from sr_cli.inference.onnx_file import LOWEST_OPSET, PRODUCER, Facts, OnnxFile
+from sr_cli.temporary import replacing
 from sr_cli.zoo import store
 from sr_cli.zoo.loading import LoadedModel, load, weights_file
 from sr_cli.zoo.manifest import find, of_digest

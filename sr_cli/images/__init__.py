@@ -12,7 +12,6 @@ from sr_cli.images.picture import (
 )
 from sr_cli.images.probing import begins_like_picture, is_text, is_whole, result_format
 from sr_cli.images.reading import MAX_PIXELS, read
-from sr_cli.images.temporary import sweep
 from sr_cli.images.transparency import bleed, visible_rgb
 from sr_cli.images.writing import Color, encode, prepare, takes_rows, write, write_rows
 
@@ -40,7 +39,6 @@ __all__ = [
     "replaced",
     "result_format",
     "suffix_format",
-    "sweep",
     "takes_rows",
     "visible_rgb",
     "write",

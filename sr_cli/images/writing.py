@@ -30,7 +30,7 @@ from sr_cli.images.picture import (
 )
 from sr_cli.images.quiet import quiet
 from sr_cli.images.raw_files import Rows
-from sr_cli.images.temporary import followed, is_device, replacing
+from sr_cli.temporary import followed, is_device, replacing
 
 Color = Literal["keep", "srgb"]
 """Whether colours go back into the picture's own profile or stay sRGB."""

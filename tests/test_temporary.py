@@ -6,16 +6,17 @@ import os
 import subprocess
 import sys
 
-import made
+import numpy as np
 import pytest
 
-from sr_cli.images import is_whole, sweep, write
-from sr_cli.images.temporary import replacing
+from sr_cli.images import Picture, is_whole, write
+from sr_cli.temporary import replacing, sweep
 
+PICTURE = Picture(np.linspace(0, 1, 24 * 32 * 3, dtype=np.float32).reshape(24, 32, 3))
 DIE = """
 import os, signal, sys
 from pathlib import Path
-from sr_cli.images.temporary import replacing
+from sr_cli.temporary import replacing
 with replacing(Path(sys.argv[1])) as stream:
     stream.write(b"half")
     stream.flush()
@@ -26,7 +27,7 @@ with replacing(Path(sys.argv[1])) as stream:
 @pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
 def test_what_a_killed_process_leaves_is_swept_away(tmp_path):
     path = tmp_path / "a.png"
-    write(made.picture(), path)
+    write(PICTURE, path)
     subprocess.run([sys.executable, "-c", DIE, str(path)], check=False)
     assert len(list(tmp_path.iterdir())) == 2
     sweep(tmp_path)
@@ -54,7 +55,7 @@ def test_only_our_own_files_are_swept_away(tmp_path):
 
 def test_files_that_are_whole_and_not(tmp_path):
     path = tmp_path / "a.png"
-    write(made.picture(), path)
+    write(PICTURE, path)
     assert is_whole(path)
     path.write_bytes(path.read_bytes()[:-40])
     assert not is_whole(path)
