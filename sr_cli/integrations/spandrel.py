@@ -120,7 +120,7 @@ def _architecture(spandrel: ModuleType, family: Family) -> Any:
 
         def load(self, state_dict: dict[str, Any]) -> Any:
             state = family.convert(state_dict)
-            options = family.detect(state)
+            options = family.options(state)
             assert options is not None  # detected before
             network = family.build(**options)
             tiling = spandrel.ModelTiling
@@ -147,7 +147,7 @@ def _architecture(spandrel: ModuleType, family: Family) -> Any:
 def _detector(family: Family) -> Any:
     def detect(state: dict[str, Any]) -> bool:
         tensors = {key: value for key, value in state.items() if isinstance(value, Tensor)}
-        return family.detect(family.convert(tensors)) is not None
+        return family.options(family.convert(tensors)) is not None
 
     return detect
 

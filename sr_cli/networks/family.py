@@ -30,3 +30,10 @@ class Family:
     estimates: Estimate | None = None
     """What its second output is: a degradation ``vector`` in the units of a layout, a blur kernel's
     ``code`` in principal components, the ``kernel`` itself row by row, or nothing."""
+
+    def options(self, state: Mapping[str, Tensor]) -> dict[str, Any] | None:
+        """As `detect`, for any tensors: sizes that no such network has are another network's."""
+        try:
+            return self.detect(state)
+        except (LookupError, ValueError, ArithmeticError):
+            return None

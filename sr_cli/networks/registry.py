@@ -51,7 +51,7 @@ def recognise(state: Mapping[str, Tensor]) -> tuple[Family, dict[str, Any], dict
     """
     for candidate in FAMILIES:
         converted = candidate.convert(state)
-        options = candidate.detect(converted)
+        options = candidate.options(converted)
         if options is not None:
             return candidate, options, converted
     raise KeyError("no known network has these keys")

@@ -186,7 +186,7 @@ def _built(
         # Without memory, so that a lying header costs nothing, nor do weights that are not kept.
         with torch.device("meta"):
             network = found.build(**options)
-    except (TypeError, ValueError, RuntimeError) as error:
+    except (TypeError, ValueError, RuntimeError, ArithmeticError) as error:
         raise ZooError(f"{path} asks for a {found.name} that cannot be: {error}.") from None
     expected = network.state_dict()
     if complaint := _misfit(expected, state):

@@ -6,7 +6,6 @@ import json
 import os
 import pickle
 import re
-import tempfile
 import warnings
 import zipfile
 from collections.abc import Mapping
@@ -18,6 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from sr_cli.temporary import replacing, sweep
 from sr_cli.zoo.manifest import ZooError
 
 SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt")
@@ -88,16 +88,10 @@ def write_with(path: Path, state: Mapping[str, Tensor], header: Mapping[str, str
     """As `write_exact`, with a header that another file had (`read`)."""
     # Copies, since safetensors refuses tensors that share memory, as tied weights do.
     tensors = {key: value.detach().cpu().contiguous().clone() for key, value in state.items()}
-    with tempfile.NamedTemporaryFile(
-        dir=path.parent, prefix=f".{path.name}.", suffix=".partial", delete=False
-    ) as file:
-        partial = Path(file.name)
-    try:
-        partial.write_bytes(_in_order(save(tensors, metadata=dict(header))))
-        partial.chmod(0o644)  # as any file that is to be shared, not as a private temporary one
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    content = _in_order(save(tensors, metadata=dict(header)))
+    sweep(path.parent)
+    with replacing(path) as stream:
+        stream.write(content)
 
 
 def told_options(header: Mapping[str, str], path: Path) -> dict[str, Any]:
@@ -136,11 +130,13 @@ def _in_order(content: bytes) -> bytes:
 
 
 def _read_pickle(path: Path) -> dict[str, Tensor]:
-    _check_claims(path)
     try:
+        _check_claims(path)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what matters is said below, in our words
             content = torch.load(path, map_location="cpu", weights_only=True)
+    except ZooError:
+        raise
     except pickle.UnpicklingError as error:
         raise ZooError(_refusal(path, error)) from None
     # Damaged files make torch raise almost anything.
@@ -151,7 +147,19 @@ def _read_pickle(path: Path) -> dict[str, Tensor]:
     state = unwrapped(content)
     if not state:
         raise ZooError(f"{path} holds no state dict: a mapping from names to tensors is needed.")
+    for key, tensor in state.items():
+        if not _is_plain(tensor):
+            raise ZooError(
+                f"{path} holds {key} in a form that is not read: quantised, sparse, complex or "
+                "without content. Ask for the weights as plain numbers."
+            )
     return state
+
+
+def _is_plain(tensor: Tensor) -> bool:
+    """Whether a tensor is an array of real numbers."""
+    odd = tensor.is_quantized or tensor.is_complex() or tensor.is_meta or tensor.is_nested
+    return tensor.layout is torch.strided and not odd
 
 
 def _check_claims(path: Path) -> None:
@@ -171,11 +179,11 @@ def unwrapped(content: object) -> dict[str, Tensor]:
         content: What a checkpoint holds: a state dict, or one under a key of `WRAPPINGS`, beside
             optimiser states and the like.
     """
-    while isinstance(content, dict):
-        inner = next((content[k] for k in WRAPPINGS if isinstance(content.get(k), dict)), None)
-        if inner is None:
+    for _ in WRAPPINGS:  # not for ever: a pickle can hold a mapping that is its own value
+        if not isinstance(content, dict):
             break
-        content = inner
+        inner = next((content[k] for k in WRAPPINGS if isinstance(content.get(k), dict)), None)
+        content = content if inner is None else inner
     if not isinstance(content, dict):
         return {}
     tensors = {k: v for k, v in content.items() if isinstance(k, str) and isinstance(v, Tensor)}

@@ -177,3 +177,11 @@ def test_a_file_that_does_not_fit_says_what_is_wrong(tmp_path: Path) -> None:
     torch.save(state | {"closing.bias": torch.zeros(5)}, path)
     with pytest.raises(ZooError, match=r"closing\.bias is of shape \(5,\), not \(8,\)"):
         load(str(path))
+
+
+def test_what_a_killed_conversion_left_is_swept_away(tmp_path: Path) -> None:
+    source, target = tmp_path / "net.pth", tmp_path / "net.safetensors"
+    torch.save(tiny_edsr(), source)
+    (tmp_path / ".sr-cli-0123456789abcdef.partial").write_bytes(b"half of it")
+    conversion.convert(source, target)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["net.pth", "net.safetensors"]

@@ -12,8 +12,10 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from sr_cli.networks import registry
+from sr_cli.networks.family import Family
 from sr_cli.zoo import weights
 from sr_cli.zoo.loading import load
 from sr_cli.zoo.manifest import ZooError
@@ -76,6 +78,53 @@ def test_damaged_checkpoints_are_called_so(tmp_path: Path) -> None:
         path.write_bytes(damaged)
         with pytest.raises(ZooError, match=r"not a whole checkpoint|holds no state dict"):
             load(str(path))
+
+
+def test_a_mapping_that_holds_itself_is_no_state_dict(tmp_path: Path) -> None:
+    path, endless = tmp_path / "net.pth", {}  # type: ignore[var-annotated]
+    endless["params"] = endless
+    torch.save(endless, path)
+    with pytest.raises(ZooError, match="holds no state dict"):
+        load(str(path))
+
+
+def test_an_archive_without_its_directory_is_damaged(tmp_path: Path) -> None:
+    path = tmp_path / "net.pth"
+    torch.save({"weight": torch.zeros(1000)}, path)
+    data = bytearray(path.read_bytes())
+    first = data.index(b"PK\x01\x02")
+    data[first : first + 4] = bytes(4)
+    path.write_bytes(bytes(data))
+    with pytest.raises(ZooError, match="not a whole checkpoint"):
+        load(str(path))
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        torch.ones(8).to_sparse(),
+        torch.ones(8, dtype=torch.complex64),
+        torch.ones(8, device="meta"),
+    ],
+    ids=["sparse", "complex", "meta"],
+)
+def test_tensors_that_are_no_plain_numbers_are_refused(tmp_path: Path, odd: torch.Tensor) -> None:
+    path = tmp_path / "net.pth"
+    state = registry.family("EDSR").build(scale=2, features=8, blocks=1).state_dict()
+    torch.save(state | {"head.bias": odd}, path)
+    with pytest.raises(ZooError, match=r"head\.bias in a form that is not read"):
+        load(str(path))
+
+
+@pytest.mark.parametrize("shape", [(), (8,), (8, 3), (0, 3, 3, 3), (1, 1, 1, 1, 1)])
+@pytest.mark.parametrize("family", registry.FAMILIES, ids=lambda one: one.name)
+def test_tensors_of_odd_shapes_are_no_networks_of_ours(
+    tmp_path: Path, family: Family, shape: tuple[int, ...]
+) -> None:
+    path = tmp_path / "net.safetensors"
+    save_file({key: torch.zeros(shape) for key in family.needed}, path)
+    with pytest.raises(ZooError, match=r"not of a network|does not fit|that cannot be"):
+        load(str(path))
 
 
 def safetensors_file(path: Path, header: Any, data: bytes = b"", length: int | None = None) -> Path:
