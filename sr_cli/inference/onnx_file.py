@@ -26,11 +26,12 @@ from onnx import (
     numpy_helper,
 )
 
+from sr_cli.degradation.explain import explain
 from sr_cli.degradation.layout import Layout, Parameter
 from sr_cli.inference import plan
 from sr_cli.inference.backend import Precision
 from sr_cli.inference.errors import InferenceError
-from sr_cli.inference.plan import DEGRADATION, Step
+from sr_cli.inference.plan import DEGRADATION, SR, Step
 
 PRODUCER = "sr-cli"
 FORMAT = 1
@@ -80,15 +81,20 @@ class Facts:
             KeyError: Something is missing.
             ValueError: Something makes no sense.
         """
+        if properties["format"] != str(FORMAT):
+            raise ValueError(f"no such format: {properties['format']}")
         precision = properties["precision"]
         if precision not in get_args(Precision):
             raise ValueError(f"no such precision: {precision}")
+        scale = int(properties["scale"])
+        if scale < 1:
+            raise ValueError(f"no such scale: {scale}")
         layout, estimate = _understood(json.loads(properties["degradation"]))
         licence = properties["licence"]
         return Facts(
             properties["model"],
             properties["version"],
-            int(properties["scale"]),
+            scale,
             precision,  # type: ignore[arg-type]  # checked above
             properties["weights_sha256"],
             None if licence == "unknown" else licence,
@@ -134,7 +140,11 @@ def _understood(
         place = index, name, stage, one["low"], one["high"], one["unit"]
         parameters.append(Parameter(*place, applies, one["choice"], alternative))
     estimate = {one["name"]: one["skill"] for one in described["numbers"] if one["skill"]}
-    return Layout(described["layout"], tuple(parameters)), estimate
+    layout = Layout(described["layout"], tuple(parameters))
+    for number in (0.0, 1.0):  # with every flag unset and set
+        if not all(s.title and s.text for s in explain(layout, [number] * len(layout), estimate)):
+            raise ValueError("numbers that there are no words for")
+    return layout, estimate
 
 
 def map_name(step: Step) -> str:
@@ -174,12 +184,19 @@ class OnnxFile:
         return cut(self.model, [value_name(one) for one in step.inputs], map_name(step))
 
     def check(self) -> None:
-        """Make sure that every step can be cut.
+        """Make sure that every step can be cut, and that the graph gives what the facts say.
 
         Raises:
             KeyError: Some tensor is missing.
+            ValueError: The picture or the vector is of another size.
         """
-        graph = self.model.graph
+        graph, facts = self.model.graph, self.facts
+        sizes = {step.output: step.scale for step in facts.steps}
+        if sizes.get(SR, facts.scale) != facts.scale:
+            raise ValueError("the last step enlarges otherwise")
+        numbers = {one.name: one.type.tensor_type.shape.dim[-1].dim_value for one in graph.output}
+        if facts.layout is not None and numbers[DEGRADATION] not in (0, len(facts.layout)):
+            raise ValueError("the layout is of another vector")
         known = {one.name for one in (*graph.input, *graph.initializer)}
         made = known | {name for node in graph.node for name in node.output}
         for step in self.facts.steps:
@@ -210,7 +227,7 @@ def read(path: Path) -> OnnxFile:
         raise InferenceError(
             f"{path} is not an ONNX file of this program. Make one with `sr-cli export-onnx`."
         )
-    if int(properties.get("format", FORMAT)) > FORMAT:
+    if properties.get("format", "").isdecimal() and int(properties["format"]) > FORMAT:
         raise InferenceError(f"{path} was made by a newer sr-cli. Upgrade, or export it again.")
     if any(one.data_location == TensorProto.EXTERNAL for one in model.graph.initializer):
         raise InferenceError(f"{path} keeps weights in other files, which are not read. Export it.")
@@ -218,7 +235,11 @@ def read(path: Path) -> OnnxFile:
         file = OnnxFile(model, Facts.of(properties), str(path))
         file.check()
         opset = file.opset
-    except (KeyError, ValueError, TypeError, StopIteration):
+    # What JSON, of whatever shape, and odd graphs lead to.
+    except (
+        *(LookupError, ValueError, TypeError, AttributeError, ArithmeticError),
+        *(RecursionError, StopIteration),
+    ):
         raise InferenceError(f"{path} is damaged. Fetch or export it again.") from None
     if opset < LOWEST_OPSET:
         raise InferenceError(

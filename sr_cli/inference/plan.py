@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, get_args
 
 LR = "lr"
 POSITION = "position"
@@ -44,6 +44,10 @@ class Step:
     scale: int = 1
 
     def __post_init__(self) -> None:
+        if self.kind not in get_args(Kind) or not all(isinstance(i, str) for i in self.inputs):
+            raise ValueError(f"{self.output}: no such kind of stage")
+        if self.halo < 0 or self.stride < 1 or self.scale < 1:
+            raise ValueError(f"{self.output}: sizes must be whole and positive")
         if self.halo % self.stride:
             raise ValueError(f"{self.output}: the halo must be a multiple of the stride")
 
@@ -66,6 +70,9 @@ def from_json(text: str) -> tuple[Step, ...]:
     """
     try:
         entries = json.loads(text)
-        return tuple(Step(**{**entry, "inputs": tuple(entry["inputs"])}) for entry in entries)
+        steps = tuple(Step(**{**entry, "inputs": tuple(entry["inputs"])}) for entry in entries)
     except (TypeError, KeyError) as error:
         raise ValueError(f"not a plan of stages: {error}") from None
+    if not all(isinstance(size, int) for s in steps for size in (s.halo, s.stride, s.scale)):
+        raise ValueError("not a plan of stages: sizes are not whole")
+    return steps

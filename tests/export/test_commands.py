@@ -160,12 +160,15 @@ def test_any_model_is_exported_once(
         again = open_model(str(tiny_weights), backend="onnx", told=told.append)
         assert len(told) == 1
         assert np.array_equal(again.engine.upscale(rgb).rgb, first.rgb)
-    # A damaged copy is made anew.
-    kept.write_bytes(kept.read_bytes()[:1000])
-    called: list[str] = []
-    monkeypatch.setattr(cache, "_made", lambda name, *_: called.append(name))
-    cache.exported(str(tiny_weights), "fp32")
-    assert called == [str(tiny_weights)]
+    # A damaged copy is made anew, and what a killed run left is removed.
+    (kept.parent / ".sr-cli-0123456789abcdef.partial").write_bytes(b"half of it")
+    whole = kept.read_bytes()
+    for damaged in (whole[:1000], whole.replace(b'"stride": 1', b'"stride": 0')):
+        kept.write_bytes(damaged)
+        assert cache.exported(str(tiny_weights), "fp32", told.append).facts.scale == 4
+        assert kept.read_bytes() == whole
+    assert len(told) == 3
+    assert list(kept.parent.iterdir()) == [kept]
 
 
 def test_what_onnx_runtime_cannot_do_is_said(tiny_weights: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -33,17 +34,39 @@ def foreign(model: ModelProto) -> None:
     model.producer_name = "somebody else"
 
 
-def newer(model: ModelProto) -> None:
-    helper.set_model_props(model, {p.key: p.value for p in model.metadata_props} | {"format": "2"})
-
-
 def without_metadata(model: ModelProto) -> None:
     del model.metadata_props[:]
 
 
-def nonsense(model: ModelProto) -> None:
-    properties = {p.key: p.value for p in model.metadata_props}
-    helper.set_model_props(model, properties | {"stages": "{]"})
+def saying(**changed: str) -> Callable[[ModelProto], None]:
+    """A file whose metadata say something else."""
+
+    def change(model: ModelProto) -> None:
+        helper.set_model_props(model, {p.key: p.value for p in model.metadata_props} | changed)
+
+    return change
+
+
+def with_step(**changed: object) -> Callable[[ModelProto], None]:
+    """A file that says something else of its last step."""
+
+    def change(model: ModelProto) -> None:
+        steps = json.loads(next(p.value for p in model.metadata_props if p.key == "stages"))
+        steps[-1] |= changed
+        saying(stages=json.dumps(steps))(model)
+
+    return change
+
+
+def with_number(**changed: object) -> Callable[[ModelProto], None]:
+    """A file that says something else of the first number that it estimates."""
+
+    def change(model: ModelProto) -> None:
+        told = json.loads(next(p.value for p in model.metadata_props if p.key == "degradation"))
+        told["numbers"][0] |= changed
+        saying(degradation=json.dumps(told))(model)
+
+    return change
 
 
 def old_opset(model: ModelProto) -> None:
@@ -68,9 +91,25 @@ def broken_graph(model: ModelProto) -> None:
 
 SPOILT: dict[str, tuple[Callable[[ModelProto], None], str]] = {
     "foreign": (foreign, "not an ONNX file of this program"),
-    "newer": (newer, "made by a newer sr-cli"),
+    "newer": (saying(format="2"), "made by a newer sr-cli"),
     "without metadata": (without_metadata, "is damaged"),
-    "nonsense": (nonsense, "is damaged"),
+    "format": (saying(format="first"), "is damaged"),
+    "scale of no number": (saying(scale="four"), "is damaged"),
+    "scale 0": (saying(scale="0"), "is damaged"),
+    "other scale": (saying(scale="2"), "is damaged"),
+    "stages of no JSON": (saying(stages="{]"), "is damaged"),
+    "stages of other JSON": (saying(stages="7"), "is damaged"),
+    "deep JSON": (saying(stages="[" * 100_000), "is damaged"),
+    "stride 0": (with_step(stride=0), "is damaged"),
+    "half a halo": (with_step(halo=0.5), "is damaged"),
+    "kind": (with_step(kind="sum"), "is damaged"),
+    "scale of a step": (with_step(scale=3), "is damaged"),
+    "vector of other JSON": (saying(degradation="[1]"), "is damaged"),
+    "short vector": (saying(degradation='{"layout": "x", "numbers": []}'), "is damaged"),
+    "name of a number": (with_number(name="blur"), "is damaged"),
+    "range of a number": (with_number(low="wide"), "is damaged"),
+    "condition of a number": (with_number(applies={"sunny": True}), "is damaged"),
+    "skill of a number": (with_number(skill={"correlation": 1.0}), "is damaged"),
     "old opset": (old_opset, "is of opset 11"),
     "future opset": (future_opset, "cannot run"),
     "future ir": (future_ir, "cannot run"),
