@@ -74,14 +74,14 @@ class _Block:
             self.put("HII", at + 2, _LONG, 1, value)
 
 
-def orientation(exif: bytes) -> int:
-    """The way the camera was held, 1 to 8; 1 (upright) if the block does not say or is damaged."""
+def orientation(exif: bytes) -> int | None:
+    """The way the camera was held, 1 (upright) to 8; None if the block does not say."""
     try:
         block = _Block(exif)
         value = block.value(block.first, ORIENTATION)
     except ValueError:
-        return 1
-    return value if value is not None and 1 <= value <= 8 else 1
+        return None
+    return value if value is not None and 1 <= value <= 8 else None
 
 
 def upright(exif: bytes) -> bytes:

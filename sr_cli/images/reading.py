@@ -110,8 +110,8 @@ def _decoded(data: bytes, suffix: str, max_pixels: int) -> Picture:
     described = _tiff_exif(image) if image.format == "TIFF" else None
     pixels = _pixels(image, data)
     block = described if image.format == "TIFF" else _exif(image)
-    if image.format != "TIFF" and block is not None:  # Pillow turns TIFF by itself
-        pixels = _upright(pixels, exif.orientation(block))
+    if image.format != "TIFF":  # Pillow turns that by itself
+        pixels = _upright(pixels, _orientation(block, _xmp(image)))
     icc = None if pixels.is_srgb else image.info.get("icc_profile") or None
     converted = colour.to_srgb(pixels.samples, pixels.model, icc)
     sound = _sound_exif(block)
@@ -125,7 +125,7 @@ def _decoded(data: bytes, suffix: str, max_pixels: int) -> Picture:
         has_alpha=pixels.alpha is not None,
         icc_profile=converted.icc_profile,
         exif=sound,
-        xmp=_xmp(image),
+        xmp=_upright_xmp(_xmp(image)),
         iptc=_iptc(image),
         dpi=_dpi(image),
         notes=(
@@ -202,8 +202,9 @@ def check_header(image: ImageFile.ImageFile, max_pixels: int, length: int) -> No
     parts = [tile.extents for tile in image.tile if tile.extents is not None]
     if parts and image.format != "GIF":
         reach = max(part[2] for part in parts), max(part[3] for part in parts)
-        turned = image.format == "TIFF" and image.getexif().get(exif.ORIENTATION, 1) >= 5
-        across, down = reversed(reach) if turned else reach  # the size is that of the upright one
+        tags: Any = getattr(image, "tag_v2", {})
+        turned = tags.get(exif.ORIENTATION, 1) >= 5  # the size of a TIFF is that of the upright one
+        across, down = reversed(reach) if turned else reach
         if across < width or down < height:
             raise PictureError(_DAMAGED)
 
@@ -343,8 +344,15 @@ def _deep_gray(image: ImageFile.ImageFile, raw: str) -> _Pixels:
     return _Pixels(samples, "gray", "I;16", _keyed(samples, image.info.get("transparency")))
 
 
+_GRAY_STEPS = {"L;2": 85, "L;4": 17}
+"""Levels of 8 bits between two of a PNG with fewer."""
+
+
 def _shallow(image: ImageFile.ImageFile) -> _Pixels:
     """8-bit pixels of whatever kind."""
+    key, steps = image.info.get("transparency"), _GRAY_STEPS.get(_raw_mode(image))
+    if steps is not None and isinstance(key, int):
+        image.info["transparency"] = key * steps  # Pillow does so with the samples alone
     image.load()
     mode = image.mode
     if mode == "CMYK":
@@ -436,11 +444,25 @@ def _xmp(image: ImageFile.ImageFile) -> bytes | None:
     packet: Any = image.info.get("xmp")
     if isinstance(packet, str):
         packet = packet.encode()
-    if not isinstance(packet, bytes) or not packet:
-        return None
-    # The pixels are upright from now on, so a packet that turns them must no longer do so.
-    packet = re.sub(rb"""(tiff:Orientation\s*=\s*["'])[2-8](["'])""", rb"\g<1>1\2", packet)
-    return re.sub(rb"(<tiff:Orientation>)[2-8](</tiff:Orientation>)", rb"\g<1>1\2", packet)
+    return packet if isinstance(packet, bytes) and packet else None
+
+
+_XMP_ORIENTATION = re.compile(
+    rb"""(tiff:Orientation\s*=\s*["']|<tiff:Orientation>\s*)([1-8])(?=\s*["'<])"""
+)
+
+
+def _orientation(exif_block: bytes | None, xmp: bytes | None) -> int:
+    """How a picture is to be turned: as EXIF says, or else XMP, as in other programs."""
+    said = None if exif_block is None else exif.orientation(exif_block)
+    if said is None and xmp is not None and (found := _XMP_ORIENTATION.search(xmp)):
+        return int(found[2])
+    return said or 1
+
+
+def _upright_xmp(packet: bytes | None) -> bytes | None:
+    """The packet of a picture that has been turned."""
+    return None if packet is None else _XMP_ORIENTATION.sub(rb"\g<1>1", packet)
 
 
 def _iptc(image: ImageFile.ImageFile) -> bytes | None:

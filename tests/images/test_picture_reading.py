@@ -11,7 +11,7 @@ import zlib
 import made
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 from sr_cli.images import PictureError, PixelLimitError, encode, find_pictures, read
 
@@ -85,6 +85,29 @@ def test_xmp_no_longer_turns_the_picture():
     assert read(stream_of(image, "WEBP", xmp=packet)).metadata.xmp == b'<x tiff:Orientation="1"/>'
 
 
+@pytest.mark.parametrize("format", ["WEBP", "PNG", "JPEG", "TIFF"])
+@pytest.mark.parametrize(
+    "packet", [b'<x tiff:Orientation="6"/>', b"<x><tiff:Orientation>6</tiff:Orientation></x>"]
+)
+def test_xmp_turns_a_picture_of_which_exif_says_nothing(format, packet):
+    image = Image.fromarray(np.rint(made.patches() * 255).astype(np.uint8))
+    texts = PngImagePlugin.PngInfo()
+    texts.add_itxt("XML:com.adobe.xmp", packet.decode())
+    said = {"PNG": {"pnginfo": texts}, "TIFF": {"tiffinfo": {700: packet}}}
+    found = read(stream_of(image, format, **said.get(format, {"xmp": packet})))
+    assert found.rgb.shape == (96, 64, 3)
+    expected = made.centres(np.rot90(made.patches(), -1))
+    assert np.abs(made.centres(found.rgb) - expected).max() < 0.02
+    assert b"6" not in found.metadata.xmp
+
+
+def test_exif_is_believed_rather_than_xmp():
+    image = Image.new("RGB", (4, 6))
+    packet = b'<x tiff:Orientation="6"/>'
+    found = read(stream_of(image, "WEBP", xmp=packet, exif=b"Exif\0\0" + made.exif(1)))
+    assert found.rgb.shape == (6, 4, 3)
+
+
 def test_palette_with_transparency():
     image = Image.new("P", (4, 2), 1)
     image.putpalette([0, 0, 0, 200, 100, 50])
@@ -130,6 +153,15 @@ def test_the_one_transparent_gray_of_a_16_bit_png():
     row = b"\0" + struct.pack(">2H", 1000, 1001)
     picture = read(io.BytesIO(png(2, 1, 16, 0, row, (b"tRNS", struct.pack(">H", 1000)))))
     assert picture.alpha.tolist() == [[0.0, 1.0]]
+
+
+@pytest.mark.parametrize("depth", [1, 2, 4, 8])
+def test_the_one_transparent_gray_of_a_png_with_few_bits(depth):
+    """Two pixels, the darkest and the next, of which the latter is transparent."""
+    row = b"\0" + bytes([1 << (8 - 2 * depth)] if depth < 8 else [0, 1])
+    picture = read(io.BytesIO(png(2, 1, depth, 0, row, (b"tRNS", b"\0\1"))))
+    assert picture.alpha.tolist() == [[1.0, 0.0]]
+    assert picture.rgb[0, :, 0] == pytest.approx([0, 1 / (2**depth - 1)])
 
 
 def test_interlaced_16_bit_png():
