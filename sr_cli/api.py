@@ -8,7 +8,8 @@ Pictures may be
 - `PIL.Image.Image` with 8 or 16 bits a channel; the result is in the mode nearest to it that can
   hold it (``P`` becomes ``RGB`` or ``RGBA``).  Modes ``I`` and ``F`` do not say which number is
   white, so they are refused, but for ``I`` as Pillow reads it from a PNG or PPM file of 16 bits.
-  EXIF orientation is not applied: see `PIL.ImageOps.exif_transpose`;
+  Its resolution and its colour profile go along, the latter unless it is one of other colours (that
+  of inks).  EXIF orientation is not applied: see `PIL.ImageOps.exif_transpose`;
 - numpy arrays ``(H, W)``, ``(H, W, 1)``, ``(H, W, 2)``, ``(H, W, 3)`` or ``(H, W, 4)`` of uint8,
   uint16 or any float in [0, 1]; two and four channels are gray and RGB with alpha;
 - torch tensors ``(C, H, W)`` or ``(N, C, H, W)`` with as many channels, of uint8 or any float in
@@ -31,7 +32,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sr_cli.degradation.explain import Step, explain, to_json
-from sr_cli.inference.opening import BackendChoice, OpenModel, PrecisionChoice, open_model
+from sr_cli.inference.opening import (
+    BackendChoice,
+    OpenModel,
+    PrecisionChoice,
+    names_onnx_file,
+    open_model,
+)
 from sr_cli.zoo.manifest import DEFAULT_MODEL
 
 if TYPE_CHECKING:
@@ -143,17 +150,18 @@ def load(
     name: str | os.PathLike[str] = DEFAULT_MODEL,
     *,
     device: str = "auto",
-    precision: PrecisionChoice = "fp32",
+    precision: PrecisionChoice | None = None,
     backend: BackendChoice = "auto",
 ) -> Upscaler:
     """A model, ready for pictures.
 
     Args:
-        name: From `sr-cli models list`, a path of a weights file, or
-            ``hf:owner/repo/file[@revision]``.
+        name: From `sr-cli models list`, a path of a weights file or of an ``.onnx`` file that
+            `sr-cli export-onnx` made, or ``hf:owner/repo/file[@revision]``.
         device: ``auto`` for the fastest there is, ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
         precision: ``fp32`` gives the same pixels everywhere, ``auto`` the fastest that the device
-            computes in by itself.
+            computes in by itself.  None for what an ``.onnx`` file was made in, and ``fp32`` for
+            everything else.
         backend: What runs the network: ``auto``, ``torch`` or ``onnx``.
 
     Raises:
@@ -161,9 +169,12 @@ def load(
         sr_cli.inference.errors.InferenceError: The device, precision or backend is not to be had.
         ValueError: There is no precision or backend of that name.
     """
+    name = os.fspath(name)
+    if precision is None:
+        precision = "auto" if names_onnx_file(name) else "fp32"
     _check_choice("precision", precision, get_args(PrecisionChoice))
     _check_choice("backend", backend, get_args(BackendChoice))
-    return Upscaler(open_model(os.fspath(name), device, precision, backend))
+    return Upscaler(open_model(name, device, precision, backend))
 
 
 def _check_choice(what: str, given: str, choices: tuple[str, ...]) -> None:
@@ -233,8 +244,18 @@ def _of_tensor(tensor: torch.Tensor, change: Change) -> Any:
 def _of_pil(image: Image.Image, change: Change) -> Any:
     from PIL import Image
 
+    from sr_cli.images import colour
+
     result = _of_array(_pil_pixels(image), change)
-    return None if result is None else Image.fromarray(result)
+    if result is None:
+        return None
+    large, said = Image.fromarray(result), image.info
+    if "dpi" in said:
+        large.info["dpi"] = said["dpi"]
+    profile = said.get("icc_profile")
+    if profile and colour.fits(profile, "rgb" if large.mode.startswith("RGB") else "gray"):
+        large.info["icc_profile"] = profile
+    return large
 
 
 def _pil_pixels(image: Image.Image) -> NDArray[Any]:
@@ -257,8 +278,8 @@ def _pil_mode(image: Image.Image) -> str:
 
 
 def _floats(array: NDArray[Any]) -> Floats:
-    if array.dtype in HIGHEST:
-        return array.astype(np.float32) / np.float32(HIGHEST[array.dtype])
+    if white := HIGHEST.get(_native(array.dtype)):
+        return array.astype(np.float32) / np.float32(white)
     if np.issubdtype(array.dtype, np.floating):
         low, high = array.min(), array.max()
         if not (low >= -OVERSHOOT and high <= 1 + OVERSHOOT):  # nor is NaN
@@ -271,9 +292,14 @@ def _floats(array: NDArray[Any]) -> Floats:
 
 
 def _back(pixels: Floats, dtype: np.dtype[Any]) -> NDArray[Any]:
-    if dtype in HIGHEST:
-        return np.rint(pixels.clip(0, 1) * np.float32(HIGHEST[dtype])).astype(dtype)
+    if white := HIGHEST.get(_native(dtype)):
+        return np.rint(pixels.clip(0, 1) * np.float32(white)).astype(dtype)
     return pixels.astype(dtype)
+
+
+def _native(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """The type in this machine's order of bytes."""
+    return dtype.newbyteorder("=")
 
 
 def _check(shape: tuple[int, ...], right: bool, wanted: str) -> None:

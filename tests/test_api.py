@@ -10,9 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageCms
 
 import sr_cli
+from sr_cli.export import making
+from sr_cli.inference.errors import InferenceError
 from tests.conftest import scene
 
 PICTURE = scene(12, 16)
@@ -79,6 +81,26 @@ def test_pil_pictures_come_back_as_such(model: sr_cli.Upscaler, mode: str) -> No
     kept = {"1": "L", "P": "RGB", "PA": "RGBA", "CMYK": "RGB"}
     assert isinstance(large, Image.Image)
     assert (large.mode, large.size) == (kept.get(mode, mode), (64, 48))
+
+
+def test_pil_pictures_keep_their_profile_and_resolution(model: sr_cli.Upscaler) -> None:
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    given = Image.fromarray(PICTURE)
+    given.info |= {"icc_profile": profile, "dpi": (300.0, 300.0)}
+    assert model.upscale(given).info == {"icc_profile": profile, "dpi": (300.0, 300.0)}
+    # Inks become colours, which a profile of inks would spoil.
+    inks = given.convert("CMYK")
+    inks.info["icc_profile"] = profile[:16] + b"CMYK" + profile[20:]
+    assert "icc_profile" not in model.upscale(inks).info
+
+
+@pytest.mark.parametrize("kind", [">u1", ">u2", ">f4"])
+def test_the_order_of_an_arrays_bytes_does_not_matter(model: sr_cli.Upscaler, kind: str) -> None:
+    given = PICTURE / np.float32(255) if kind == ">f4" else PICTURE
+    native = np.dtype(kind).newbyteorder("=")
+    large = model.upscale(given.astype(kind))
+    assert large.dtype == np.dtype(kind)
+    assert np.array_equal(large, model.upscale(given.astype(native)))
 
 
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.float32, torch.bfloat16])
@@ -166,6 +188,29 @@ def test_a_tile_is_no_negative_number(model: sr_cli.Upscaler) -> None:
     for act in (model.upscale, model.estimate):
         with pytest.raises(ValueError, match="not of -1"):
             act(PICTURE, tile=-1)
+
+
+def test_a_tile_is_a_whole_number(model: sr_cli.Upscaler) -> None:
+    for tile in ("64", 64.5):
+        with pytest.raises(TypeError, match="whole number of pixels, not"):
+            model.upscale(PICTURE, tile=tile)  # type: ignore[arg-type]
+    assert np.array_equal(model.upscale(PICTURE, tile=np.int64(8)), model.upscale(PICTURE, tile=8))
+
+
+@pytest.mark.parametrize("device", ["meta", "hpu", "nonsense"])
+def test_devices_on_which_nothing_can_be_computed_are_refused(device: str) -> None:
+    with pytest.raises(InferenceError, match=f"'{device}' is not usable here"):
+        sr_cli.load(device=device)
+
+
+def test_an_onnx_file_computes_in_what_it_was_made_in(tmp_path: Path, tiny_weights: Path) -> None:
+    origin = making.source(str(tiny_weights))
+    place = tmp_path / "net.onnx"
+    making.write(making.made(origin, "int8", calibration=[PICTURE / np.float32(255)]), place)
+    large = sr_cli.load(place, device="cpu").upscale(PICTURE)
+    assert large.shape == (48, 64, 3)
+    with pytest.raises(InferenceError, match="computes in int8"):
+        sr_cli.load(place, device="cpu", precision="fp32")
 
 
 def test_a_weights_file_may_be_given_as_a_path(tiny_weights: Path) -> None:

@@ -95,6 +95,8 @@ def _bytes_of(source: Path | BinaryIO) -> bytes:
         if isinstance(source, Path) and source.is_dir():  # how Windows says it
             raise PictureError("this is a folder, not a picture") from error
         raise PictureError("the file may not be read: permission denied") from error
+    except MemoryError as error:
+        raise PictureError("there is not enough memory to read the file") from error
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise PictureError(f"the file cannot be read: {reason}") from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from numbers import Integral
 from operator import itemgetter
 from typing import Literal
 
@@ -118,6 +119,7 @@ class Engine:
         Raises:
             InferenceError: There is no room for the temporary file of a large picture's features,
                 or the network gives something that is not finite.
+            TypeError: The side is no whole number.
             ValueError: The side is negative.
         """
         if orientations == 1:
@@ -201,6 +203,8 @@ class Engine:
 
     def _tiling(self, tile: int | None, height: int, width: int) -> Tiling:
         whole = -(-max(height, width) // GRID) * GRID
+        if tile is not None and not isinstance(tile, Integral):
+            raise TypeError(f"the side of tiles is a whole number of pixels, not {tile!r}")
         if tile == 0:
             return Tiling(whole, whole=True)
         if tile is not None and tile < 0:

@@ -173,7 +173,9 @@ def torch_device(name: str) -> torch.device:
     try:
         device = torch.device(name)
         torch.empty(1, device=device)
-    except (RuntimeError, AssertionError):
+        if device.type == "meta":  # a device in name only
+            raise RuntimeError(name)
+    except (RuntimeError, AssertionError, ImportError):
         raise InferenceError(
             f"The device '{name}' is not usable here. Try --device auto or --device cpu."
         ) from None

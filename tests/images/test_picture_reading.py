@@ -313,3 +313,11 @@ def test_pictures_of_a_folder_are_found_by_ending(tmp_path):
     names = [path.name for path in find_pictures(tmp_path, recursive=False)]
     assert names == ["a.jpg", "b.PNG"]
     assert tmp_path / "inner/c.webp" in find_pictures(tmp_path, recursive=True)
+
+
+def test_a_file_beyond_memory_is_a_sentence(monkeypatch, tmp_path):
+    def full(self):
+        raise MemoryError
+
+    monkeypatch.setattr("pathlib.Path.read_bytes", full)
+    assert sentence(tmp_path / "a.png") == "there is not enough memory to read the file"
