@@ -150,8 +150,10 @@ def write_tiff(
 ) -> None:
     """Writes a TIFF, compressed without loss (deflate over horizontal differences).
 
+    The directory comes last, so that strips are written as they are made.
+
     Args:
-        stream: Where to.
+        stream: Where to; must be seekable and at its beginning.
         picture: Of 1 to 5 channels.
         ink: Whether the first four channels are CMYK.
         alpha: Whether the last channel is transparency.
@@ -162,9 +164,16 @@ def write_tiff(
     Raises:
         PictureError: The file would exceed 4 GB.
     """
-    strips, rows = _tiff_strips(picture)
-    if sum(map(len, strips)) > _TIFF_LIMIT:
-        raise PictureError("a TIFF file cannot be larger than 4 GB; choose png")
+    rows = max(1, _BAND // (picture.width * picture.channels))
+    stream.write(bytes(8))  # the header, which names the directory's place
+    places: list[int] = []
+    sizes: list[int] = []
+    for strip in _tiff_strips(picture, rows):
+        places.append(stream.tell())
+        sizes.append(stream.write(strip))
+        if stream.tell() > _TIFF_LIMIT:
+            raise PictureError("a TIFF file cannot be larger than 4 GB; choose png")
+    stream.write(bytes(stream.tell() % 2))  # directories begin at even places
     tags = TiffImagePlugin.ImageFileDirectory_v2()
     with quiet():
         _merge_exif(tags, exif)
@@ -178,7 +187,7 @@ def write_tiff(
         274: 1,
         277: picture.channels,
         278: rows,
-        279: tuple(map(len, strips)),
+        279: tuple(sizes),
         284: 1,
         317: 2,  # horizontal differences
     }
@@ -191,22 +200,39 @@ def write_tiff(
         tags[tag] = block
     if dpi is not None:
         tags[282], tags[283], tags[296] = *dpi, 2
-    offsets = np.cumsum([0, *map(len, strips)])[:-1]
     tags.tagtype[273] = tags.tagtype[279] = TiffTags.LONG
-    tags[273] = tuple(int(offset) for offset in offsets)  # Pillow adds the place of the first
-    tags.save(stream)
-    stream.writelines(strips)
+    tags[273] = (0,) * len(places)
+    start = stream.tell()
+    stream.write(_placed(tags.tobytes(start), start, places))
+    stream.seek(0)
+    stream.write(struct.pack("<2sHI", b"II", 42, start))
+    stream.seek(0, io.SEEK_END)
 
 
-def _tiff_strips(picture: Rows) -> tuple[list[bytes], int]:
-    rows = max(1, _BAND // (picture.width * picture.channels))
-    strips = []
+def _placed(directory: bytes, start: int, places: list[int]) -> bytes:
+    """A directory with the places of strips, which Pillow would move behind it.
+
+    Args:
+        directory: Has an entry for as many strips.
+        start: Where it will be in the file.
+        places: Of the strips.
+    """
+    (count,) = struct.unpack_from("<H", directory)
+    entries = range(2, 2 + 12 * count, 12)
+    at = 8 + next(at for at in entries if struct.unpack_from("<H", directory, at) == (273,))
+    if len(places) > 1:  # one is in the entry itself
+        at = struct.unpack_from("<I", directory, at)[0] - start
+    packed = struct.pack(f"<{len(places)}I", *places)
+    return directory[:at] + packed + directory[at + len(packed) :]
+
+
+def _tiff_strips(picture: Rows, rows: int) -> Iterator[bytes]:
+    """Compressed strips of so many rows each."""
     for band in _of_height(picture.bands, rows):
         differences = band.copy()
         differences[:, 1:] -= band[:, :-1]
         little = differences.astype(differences.dtype.newbyteorder("<"))
-        strips.append(zlib.compress(little.tobytes(), 6))
-    return strips, rows
+        yield zlib.compress(little.tobytes(), 6)
 
 
 def _of_height(bands: Iterable[Samples], rows: int) -> Iterator[Samples]:

@@ -22,6 +22,7 @@ from sr_cli.images import (
     read,
     replaced,
     write,
+    write_rows,
 )
 
 
@@ -181,3 +182,35 @@ def test_replaced_pixels_keep_the_metadata():
         replaced(picture, np.ones((64, 96, 3), np.float32), np.ones((32, 48), np.float32))
     with pytest.raises(ValueError, match="shape"):
         replaced(picture, np.ones((64, 96), np.float32))
+
+
+@pytest.mark.parametrize("format", ["png", "tiff", "pnm"])
+def test_rows_are_in_the_file_before_the_next_ones_are_made(format, tmp_path):
+    """So that no result, however large, is in memory as a whole."""
+    rng = np.random.default_rng(0)
+    sizes = []
+
+    def bands():
+        for _ in range(6):
+            (partial,) = tmp_path.glob(".sr-cli-*") if sizes else [None]
+            sizes.append(partial.stat().st_size if partial else 0)
+            yield rng.random((400, 1000, 3), dtype=np.float32), None
+
+    write_rows(made.picture(), bands(), (1000, 2400), tmp_path / f"a.{format}", format=format)
+    # Some may still be with the compressor and in the stream's buffer.
+    assert all(size > 1_000_000 * number for number, size in enumerate(sizes[2:]))
+    assert sizes[-1] > 3_000_000
+
+
+def test_a_tiff_beyond_its_limit_ends_when_it_is_reached(monkeypatch, tmp_path):
+    monkeypatch.setattr("sr_cli.images.raw_files._TIFF_LIMIT", 2_000_000)
+    asked = []
+
+    def bands():
+        for number in range(6):
+            asked.append(number)
+            yield np.random.default_rng(0).random((400, 1000, 3), dtype=np.float32), None
+
+    with pytest.raises(PictureError, match="cannot be larger than 4 GB"):
+        write_rows(made.picture(), bands(), (1000, 2400), tmp_path / "a.tif", format="tiff")
+    assert len(asked) < 6 and not list(tmp_path.iterdir())
