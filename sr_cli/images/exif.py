@@ -7,6 +7,7 @@ Here entries are patched in place, and what needs room is added at the end.
 
 from __future__ import annotations
 
+import contextlib
 import struct
 from dataclasses import dataclass
 
@@ -120,7 +121,9 @@ def edited(
     directories = [block.first]
     inner = block.value(block.first, EXIF_DIRECTORY)
     if inner is not None:
-        directories.append(block.directory(inner))
+        # What a pointer to nowhere should lead to is lost; the rest is worth keeping.
+        with contextlib.suppress(ValueError):
+            directories.append(block.directory(inner))
     for directory in directories:
         block.set_number(directory, ORIENTATION, 1)
         for tag, axis in _SIZES.items():

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from sr_cli.images import exif
 from sr_cli.images.picture import Picture, PictureError
 
 
@@ -24,6 +26,18 @@ class Format:
     ink: bool = False
     metadata: frozenset[str] = frozenset()
     """Which of icc_profile, exif, xmp, iptc and dpi."""
+    largest_block: int = sys.maxsize
+    """Most bytes of exif, xmp or iptc as they are written."""
+
+    def keeps(self, name: str, block: object) -> bool:
+        """Whether a block of metadata can be written, be it bytes or, as dpi, something else."""
+        return name in self.metadata and not (
+            isinstance(block, bytes) and name in _BLOCKS and len(block) > self.largest_block
+        )
+
+
+_BLOCKS = {"exif": "EXIF", "xmp": "XMP", "iptc": "IPTC"}
+"""Metadata that are blocks of bytes, with the names that people know."""
 
 
 _FORMATS = (
@@ -43,6 +57,7 @@ _FORMATS = (
         gray=True,
         ink=True,
         metadata=frozenset({"icc_profile", "exif", "xmp", "iptc", "dpi"}),
+        largest_block=65_533 - 64,  # what fits one marker, less the longest header of those used
     ),
     Format(
         "webp",
@@ -164,12 +179,21 @@ def losses(picture: Picture, format: str) -> tuple[str, ...]:
         found.append(f"{chosen.name} has no inks, so the colours are written as sRGB")
     elif said.icc_profile is not None and "icc_profile" not in chosen.metadata:
         found.append(f"{chosen.name} has no colour profiles, so the colours are written as sRGB")
-    names = {"exif": "EXIF", "xmp": "XMP", "iptc": "IPTC"}
-    dropped = [
-        title
-        for field, title in names.items()
-        if getattr(said, field) is not None and field not in chosen.metadata
-    ]
-    if dropped:
-        found.append(f"{chosen.name} has no room for {' and '.join(dropped)}")
+    blocks = {"exif": _written_exif(picture), "xmp": said.xmp, "iptc": said.iptc}
+    lost = [name for name, block in blocks.items() if block and not chosen.keeps(name, block)]
+    if none := [_BLOCKS[name] for name in lost if name not in chosen.metadata]:
+        found.append(f"{chosen.name} has no room for {' and '.join(none)}")
+    if long := [_BLOCKS[name] for name in lost if name in chosen.metadata]:
+        found.append(f"{chosen.name} has no room for so much {' and '.join(long)}")
     return tuple(found)
+
+
+def _written_exif(picture: Picture) -> bytes | None:
+    """The picture's EXIF about as it will be written, which may be much shorter than it was."""
+    block = picture.metadata.exif
+    if block is None:
+        return None
+    try:
+        return exif.edited(block, width=picture.width, height=picture.height, software="sr-cli")
+    except ValueError:  # put together elsewhere; `read` gives none that is damaged
+        return block

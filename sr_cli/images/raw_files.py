@@ -255,7 +255,10 @@ def _merge_exif(tags: TiffImagePlugin.ImageFileDirectory_v2, exif: bytes | None)
     block.load(exif)
     inner = {34665, 34853}
     for tag in list(block):
-        value = block.get_ifd(tag) if tag in inner else block[tag]
+        try:
+            value = block.get_ifd(tag) if tag in inner else block[tag]
+        except Exception:  # as many kinds as there are ways to damage a directory
+            continue
         if tag in _TIFF_OWN or not _is_writable(tag, value):
             continue
         if tag in inner:

@@ -35,7 +35,6 @@ from sr_cli.temporary import followed, is_device, replacing
 Color = Literal["keep", "srgb"]
 """Whether colours go back into the picture's own profile or stay sRGB."""
 
-_JPEG_SEGMENT = 65533 - 64  # bytes that fit one marker, less the longest header of those used
 _JPEG_QUALITY, _AVIF_QUALITY = 95, 90
 
 
@@ -266,15 +265,19 @@ def _prepared(
     samples, model, icc = _in_own_colours(picture, rgb, model, chosen, color, depth)
     if alpha is not None and model != "cmyk":
         samples = np.concatenate([samples, colour.quantised(alpha[..., None], depth)], axis=2)
-    kept = {name: getattr(said, name) if name in chosen.metadata else None for name in _FIELDS}
+    kept = {
+        name: getattr(said, name) if chosen.keeps(name, getattr(said, name)) else None
+        for name in _FIELDS
+    }
+    block = _new_exif(
+        said.exif, size or (picture.width, picture.height), software, srgb=color == "srgb"
+    )
     return _Prepared(
         samples,
         model,
         alpha is not None and model != "cmyk",
         icc,
-        _new_exif(picture, size or (picture.width, picture.height), software, srgb=color == "srgb")
-        if "exif" in chosen.metadata
-        else None,
+        block if chosen.keeps("exif", block) else None,
         kept["xmp"],
         kept["iptc"],
         kept["dpi"],
@@ -317,11 +320,11 @@ def _on_white(rgb: Floats, alpha: Floats) -> Floats:
 
 
 def _new_exif(
-    picture: Picture, size: tuple[int, int], software: str | None, *, srgb: bool
+    block: bytes | None, size: tuple[int, int], software: str | None, *, srgb: bool
 ) -> bytes | None:
     try:
         return exif.edited(
-            picture.metadata.exif,
+            block,
             width=size[0],
             height=size[1],
             software=software,
@@ -427,10 +430,7 @@ def _jpeg_options(prepared: _Prepared, quality: int | None) -> dict[str, Any]:
     options: dict[str, Any] = {"quality": quality, "optimize": True}
     if prepared.model != "gray":
         options["subsampling"] = "4:4:4" if quality >= 90 else "4:2:0"
-    for name in ("exif", "xmp"):
-        if len(getattr(prepared, name) or b"") > _JPEG_SEGMENT:
-            options[name] = None
-    if prepared.iptc is not None and len(prepared.iptc) <= _JPEG_SEGMENT:
+    if prepared.iptc is not None:
         options["extra"] = _photoshop_segment(prepared.iptc)
     return options
 

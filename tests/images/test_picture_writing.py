@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import stat
+import struct
 
 import made
 import numpy as np
@@ -146,6 +147,28 @@ def test_blocks_too_long_for_jpeg_are_left_out():
     picture = made.picture(xmp=b"x" * 70_000, iptc=b"i" * 70_000, exif=made.exif() + b"e" * 70_000)
     found = read(io.BytesIO(encode(picture, format="jpeg"))).metadata
     assert (found.xmp, found.iptc, found.exif) == (None, None, None)
+    assert losses(picture, "jpeg") == ("jpeg has no room for so much EXIF and XMP and IPTC",)
+    assert losses(picture, "tiff") == ()
+
+
+def test_exif_that_is_long_for_its_thumbnail_fits_without_it():
+    picture = made.picture(exif=made.exif(thumbnail=b"t" * 65_500))
+    assert len(picture.metadata.exif) > 65_533
+    assert losses(picture, "jpeg") == ()
+    found = read(io.BytesIO(encode(picture, format="jpeg", software="sr-cli"))).metadata
+    assert made.tags_of(found.exif)[made.MODEL] == made.tags_of(picture.metadata.exif)[made.MODEL]
+
+
+@pytest.mark.parametrize("format", ["png", "jpeg", "webp", "tiff", "avif"])
+def test_exif_of_which_a_part_is_lost_is_kept_as_far_as_it_goes(format):
+    block = bytearray(made.exif())
+    order = "<" if block[:2] == b"II" else ">"
+    at = block.index(struct.pack(order + "HHI", made.EXIF_DIRECTORY, 4, 1))
+    block[at + 8 : at + 12] = b"\xff\xff\xff\x00" if order == "<" else b"\0\xff\xff\xff"
+    picture = made.picture(exif=bytes(block))
+    found = read(io.BytesIO(encode(picture, format=format, software="sr-cli"))).metadata
+    assert made.tags_of(found.exif)[made.MODEL] == made.tags_of(made.exif())[made.MODEL]
+    assert made.tags_of(found.exif)[305] == "sr-cli"
 
 
 @pytest.mark.parametrize("format", ["png", "tiff", "bmp", "pnm", "webp", "jpeg", "avif"])
