@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from pathlib import Path
@@ -13,6 +14,8 @@ TILE = 256
 BYTES_PER_PIXEL = 6000
 """Of a tile's pixel at most, while it is enlarged x4 in single precision with 64 features."""
 UNKNOWN = 4 << 30
+GROUP = Path("/sys/fs/cgroup")
+"""Where Linux says what a container may take."""
 
 
 def free_memory(device: str) -> int:
@@ -22,7 +25,10 @@ def free_memory(device: str) -> int:
         device: As torch names them; everything that is not CUDA shares the machine's memory.
     """
     if device.startswith("cuda") and "torch" in sys.modules:
-        return int(sys.modules["torch"].cuda.mem_get_info(device)[0])
+        cuda = sys.modules["torch"].cuda
+        # What the allocator keeps of earlier tiles is there for the next ones.
+        spare = cuda.memory_reserved(device) - cuda.memory_allocated(device)
+        return int(cuda.mem_get_info(device)[0]) + int(spare)
     available = _linux_available()
     if available is not None:
         return available
@@ -40,17 +46,36 @@ def _linux_available() -> int | None:
                 found = int(line.split()[1]) * 1024
     except (OSError, ValueError):
         return None
-    for limit, used in (
-        ("memory.max", "memory.current"),
-        ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
-    ):
-        group = Path("/sys/fs/cgroup")
-        try:
-            left = int((group / limit).read_text()) - int((group / used).read_text())
-        except (OSError, ValueError):  # no such group, or the limit "max"
-            continue
-        found = max(left, 0) if found is None else min(found, max(left, 0))
-    return found
+    left = [
+        _left_in_group("memory.max", "memory.current", "memory.stat", "inactive_file"),
+        _left_in_group(
+            "memory/memory.limit_in_bytes",
+            "memory/memory.usage_in_bytes",
+            "memory/memory.stat",
+            "total_inactive_file",
+        ),
+    ]
+    return min((bytes_ for bytes_ in (found, *left) if bytes_ is not None), default=None)
+
+
+def _left_in_group(limit: str, used: str, facts: str, cache: str) -> int | None:
+    """Bytes that a container may still take; None if nothing limits it.
+
+    Args:
+        limit: File with the limit.
+        used: File with what is used, among that files' contents that are kept while there is room.
+        facts: File that says how much of these can go at once.
+        cache: Where it says so.
+    """
+    try:
+        taken = int((GROUP / used).read_text(encoding="ascii"))
+        left = int((GROUP / limit).read_text(encoding="ascii")) - taken
+    except (OSError, ValueError):  # no such group, or the limit "max"
+        return None
+    with contextlib.suppress(OSError, ValueError):
+        lines = (GROUP / facts).read_text(encoding="ascii").splitlines()
+        left += sum(int(line.split()[1]) for line in lines if line.startswith(f"{cache} "))
+    return max(left, 0)
 
 
 def feature_limit(device: str) -> int:

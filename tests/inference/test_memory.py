@@ -1,0 +1,63 @@
+"""How much memory there is, as Linux, its containers and a GPU say."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from sr_cli.inference import memory
+
+GIB = 2**30
+LINUX = pytest.mark.skipif(not Path("/proc/meminfo").exists(), reason="Linux alone says so")
+
+
+@LINUX
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        ({"memory.max": "max", "memory.current": "5"}, None),
+        ({"memory.max": "4000", "memory.current": "1000"}, 3000),
+        ({"memory.max": "4000", "memory.current": "9000"}, 0),
+        # Files that were read are in memory as long as nobody else needs it.
+        (
+            {
+                "memory.max": "4000",
+                "memory.current": "3900",
+                "memory.stat": "anon 900\nfile 3000\ninactive_file 2500\nactive_file 500\n",
+            },
+            2600,
+        ),
+        (
+            {
+                "memory/memory.limit_in_bytes": "4000",
+                "memory/memory.usage_in_bytes": "3900",
+                "memory/memory.stat": "inactive_file 7\ntotal_inactive_file 2500\n",
+            },
+            2600,
+        ),
+    ],
+    ids=["none", "limit", "beyond", "cache", "first version"],
+)
+def test_a_container_is_asked_what_it_may_take(
+    files: dict[str, str],
+    expected: int | None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(memory, "GROUP", tmp_path)
+    whole = memory.free_memory("cpu")
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    found = memory.free_memory("cpu")
+    assert found == expected if expected is not None else found > whole // 2
+
+
+def test_what_the_allocator_of_a_gpu_keeps_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (1 * GIB, 8 * GIB))
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda _: 6 * GIB)
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda _: 2 * GIB)
+    assert memory.free_memory("cuda:0") == 5 * GIB
+    assert memory.automatic_tile("cuda:0") == 256
