@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import torch
 
-from training.waiting import Waiting
+from training.waiting import Waited, Waiting
 
 LINES = 40
 """Of the log, from which the time of a step is told."""
@@ -129,17 +129,22 @@ class Clock:
         """A state has been saved."""
         self.saved = time.monotonic()
 
-    def window(self, step: int) -> tuple[float, float, float]:
+    def window(self, step: int, waited: Waited) -> tuple[float, float, float]:
         """Close the time since the last line of the log, and begin the next.
+
+        Args:
+            step: Up to which it is to be told, and which is just done.
+            waited: Of the time since then, from `waiting`.
 
         Returns:
             Its seconds, its steps a second, and the share of it spent waiting for data.
         """
+        seconds_waited = waited.seconds
         now = time.monotonic()
         seconds = max(now - self.logged, 1e-9)
-        steps, waited = step - self.step, self.waiting.take()
+        steps = step - self.step
         if self._warm:
             self._lines.append((seconds, steps))
         self._warm = True
         self.logged, self.step = now, step
-        return seconds, steps / seconds, waited / seconds
+        return seconds, steps / seconds, seconds_waited / seconds

@@ -29,6 +29,7 @@ from training.corpus import Corpus, CorpusError, read_corpus
 from training.degradations import degrader
 from training.feeder import Feeder
 from training.initial import build_network
+from training.later import LATER, Moment
 from training.learner import Learner
 from training.losses import Objectives
 from training.pool import Pairs
@@ -180,12 +181,16 @@ class Bench:
         clock = time.process_time if alone else time.perf_counter
         self._finish()
         began, done = clock(), 0
+        looked, moment = 0, Moment(self.device)
         while clock() - began < seconds:
-            # A GPU is waited for as often as in training: its queue runs empty each time.
+            # A GPU is waited for as in training.
             for _ in range(1 if self.device.type == "cpu" else LOG_EVERY):
                 work()
                 done += 1
-            self._finish()
+                if done == looked + LATER:
+                    moment.wait()
+            looked, moment = done, Moment(self.device)
+        self._finish()
         return done / (clock() - began)
 
     def _operations(self, pairs: Pairs) -> float:

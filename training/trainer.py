@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from training.degradations import degrader
 from training.feeder import Feeder
 from training.initial import TrainingError, build_network
 from training.journal import Journal
+from training.later import Reading, steps_later
 from training.learner import Learner
 from training.losses import Objectives
 from training.losses.features import FeaturesError
@@ -34,6 +35,7 @@ from training.schedule import Position
 from training.schema import Recipe
 from training.state import RunState, Totals
 from training.validation import ValidationSet
+from training.waiting import Waited
 
 __all__ = ["Options", "Progress", "Trainer", "TrainingError"]
 
@@ -42,6 +44,17 @@ OVERTIME = 1.1
 """How far a decay that was begun in time may exceed the budget, as a factor."""
 ASK_EVERY = 10
 """Steps between two agreements of several processes on whether to stop."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """What a line of the log is to tell, perhaps not known yet."""
+
+    step: int
+    phase: str
+    rate: float
+    terms: Reading
+    waited: Waited
 
 
 class Trainer:
@@ -97,6 +110,8 @@ class Trainer:
         self.position = Position(recipe, recipe.begins)
         self.totals = Totals()
         self.health = Health()
+        self.later = steps_later(self.processes.device)
+        """Steps after which a line of the log is written: nothing is to wait for it."""
         self.rate = 0.0
         """Of the last step."""
         self._unwritten: set[str] = set()
@@ -155,8 +170,16 @@ class Trainer:
         journal = self._journal()
         clock = Clock(self.step, self.processes.device)
         terms: dict[str, Tensor] = {}
+        line: Line | None = None
         finished = True
-        while not self._advance(clock):
+
+        def report() -> None:
+            nonlocal line
+            if line is not None:
+                told, line = line, None
+                self._report(told, clock, journal, watch)
+
+        while not self._advance(clock, report):
             if self._must_stop(clock):
                 finished = False
                 break
@@ -167,15 +190,22 @@ class Trainer:
             self.position.forward()
             clock.stepped(self.step)
             if self.step % LOG_EVERY == 0:
-                self._report(terms, clock, journal, watch)
+                report()
+                line = self._line(terms, clock)
+            if line is not None and self.step >= line.step + self.later:
+                report()
             if self.step % self.recipe.validation.every == 0:
+                report()
                 self._validate(journal)
             if self._agreed(clock.since_saved > 60 * self.recipe.save_minutes):
-                self._examine(self._means(terms))
+                report()
+                self._examine(self._reading(terms).values(), self.position.name)
                 self._save_or_warn()
                 clock.save()
+        report()
         if terms and self.step % LOG_EVERY:
-            self._report(terms, clock, journal, watch)
+            line = self._line(terms, clock)
+            report()
         if finished and terms and self.step % self.recipe.validation.every:
             self._validate(journal)
         self.save()
@@ -199,10 +229,11 @@ class Trainer:
 
     # The way through the recipe ------------------------------------------------------------------
 
-    def _advance(self, clock: Clock) -> bool:
+    def _advance(self, clock: Clock, report: Callable[[], None]) -> bool:
         """Go on to the next phase or to the decay when due; True when everything is done."""
         position = self.position
         while position.phase_over:
+            report()
             if position.decaying:
                 return True
             if position.last_phase:
@@ -211,6 +242,7 @@ class Trainer:
             self._begin_phase(position)
             clock.begin_phase()
         if self._must_finish(clock):
+            report()
             return self._decay()
         return False
 
@@ -252,23 +284,31 @@ class Trainer:
 
     # Telling -------------------------------------------------------------------------------------
 
+    def _line(self, terms: dict[str, Tensor], clock: Clock) -> Line:
+        """A line of the log about the step that was just called for."""
+        waited = clock.waiting.take()
+        return Line(self.step, self.position.name, self.rate, self._reading(terms), waited)
+
+    def _reading(self, terms: dict[str, Tensor]) -> Reading:
+        return Reading(self.processes.means(terms), self.processes.device)
+
     def _report(
         self,
-        terms: dict[str, Tensor],
+        line: Line,
         clock: Clock,
         journal: Journal | None,
         watch: Callable[[Progress], None] | None,
     ) -> None:
-        found = self._means(terms)
-        seconds, speed, wait = clock.window(self.step)
+        found = line.terms.values()
+        seconds, speed, wait = clock.window(line.step, line.waited)
         self.totals.seconds += seconds
-        self._examine(found)
+        self._examine(found, line.phase, line.step)
         progress = Progress(
-            self.step,
+            line.step,
             self.total_steps,
-            self.position.name,
+            line.phase,
             found,
-            self.rate,
+            line.rate,
             speed,
             wait,
             self.totals.psnr_y,
@@ -276,14 +316,14 @@ class Trainer:
         )
         facts = {k: v for k, v in asdict(progress).items() if v is not None}
         facts |= {**facts.pop("terms"), "total_seconds": round(self.totals.seconds, 1)}
-        self._note(journal, facts)
+        self._note(journal, line.step, facts)
         if watch:
             watch(progress)
 
-    def _note(self, journal: Journal | None, facts: Mapping[str, Any]) -> None:
+    def _note(self, journal: Journal | None, step: int, facts: Mapping[str, Any]) -> None:
         if journal is not None:
             try:
-                journal.write(self.step, facts)
+                journal.write(step, facts)
             except OSError as error:
                 self._complain("the log", error)
 
@@ -294,15 +334,13 @@ class Trainer:
             reason = error.strerror or error
             self._warn(f"{what.capitalize()} could not be written: {reason}. Training goes on.")
 
-    def _means(self, terms: dict[str, Tensor]) -> dict[str, float]:
-        return {key: float(value) for key, value in self.processes.means(terms).items()}
-
-    def _examine(self, terms: dict[str, float]) -> None:
-        complaint = self.health.complaint(self.position.name, terms["loss"])
+    def _examine(self, terms: Mapping[str, float], phase: str, step: int | None = None) -> None:
+        complaint = self.health.complaint(phase, terms["loss"])
         if complaint:
-            self._give_up(f"The loss {complaint}")
+            self._give_up(f"The loss {complaint}", step)
 
-    def _give_up(self, why: str) -> None:
+    def _give_up(self, why: str, step: int | None = None) -> None:
+        step = self.step if step is None else step
         way = (
             f"a lower learning rate (--set phase.{self.position.phase_index}.learning_rate=...) or "
             "quicker moments (--set optimiser.beta2=0.99)"
@@ -312,7 +350,7 @@ class Trainer:
             if self.state.any_saved
             else f"Nothing was saved yet: begin again with {way}."
         )
-        raise TrainingError(f"{why} at step {self.step}: the run has diverged. {again}")
+        raise TrainingError(f"{why} at step {step}: the run has diverged. {again}")
 
     def _validate(self, journal: Journal | None) -> None:
         if self.validation is not None and journal is not None:
@@ -332,7 +370,7 @@ class Trainer:
             spent = round(totals.seconds, 1)
             best = totals.best_psnr_y
             told = {"validation": facts, "best_psnr_y": best, "total_seconds": spent}
-            self._note(journal, told)
+            self._note(journal, self.step, told)
         self.processes.wait()
 
     # State ---------------------------------------------------------------------------------------

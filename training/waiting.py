@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from types import TracebackType
 
 import torch
@@ -48,12 +49,26 @@ class Waiting:
         self._marks.append(torch.cuda.Event(enable_timing=True))
         self._marks[-1].record(torch.cuda.current_stream(self.device))
 
-    def take(self) -> float:
-        """Seconds since this was called last; the work queued so far is waited for on a GPU."""
-        marks, self._marks = self._marks, []
-        if marks:
-            marks[-1].synchronize()
-        spans = zip(marks[::2], marks[1::2], strict=True)
-        milliseconds = sum(begin.elapsed_time(end) for begin, end in spans)
-        seconds, self._seconds = self._seconds + milliseconds / 1000, 0.0
-        return seconds
+    def take(self) -> Waited:
+        """What was waited since this was called last."""
+        found = Waited(self._seconds, tuple(self._marks))
+        self._seconds, self._marks = 0.0, []
+        return found
+
+
+@dataclass(frozen=True)
+class Waited:
+    """A time for which a device has waited."""
+
+    by_processor: float
+    """Seconds."""
+    marks: tuple[torch.cuda.Event, ...]
+    """Of a GPU's waiting, in turn its beginning and its end."""
+
+    @property
+    def seconds(self) -> float:
+        """All of it; a GPU's work up to the last mark is waited for."""
+        if self.marks:
+            self.marks[-1].synchronize()
+        spans = zip(self.marks[::2], self.marks[1::2], strict=True)
+        return self.by_processor + sum(begin.elapsed_time(end) for begin, end in spans) / 1000

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from training import progress, waiting
+from training.later import Moment, Reading
 from training.progress import Clock
 from training.waiting import Waiting
 
@@ -21,7 +22,7 @@ def test_one_slow_line_does_not_pass_for_the_speed(monkeypatch: pytest.MonkeyPat
     def line(seconds: float) -> float:
         nonlocal now, step
         now, step = now + seconds, step + 50
-        return clock.window(step)[1]
+        return clock.window(step, clock.waiting.take())[1]
 
     assert line(30.0) == pytest.approx(50 / 30)
     assert clock.step_seconds is None  # the pool was filled
@@ -50,8 +51,8 @@ def test_a_processor_waits_for_as_long_as_the_fetching_takes(
         with found:
             now += seconds
         now += 10.0  # of work
-    assert found.take() == pytest.approx(2.5)
-    assert found.take() == 0
+    assert found.take().seconds == pytest.approx(2.5)
+    assert found.take().seconds == 0
 
 
 class Mark:
@@ -83,8 +84,46 @@ def test_what_a_gpu_waits_is_added_up_from_its_own_clock(monkeypatch: pytest.Mon
         with found:
             Mark.now += seconds
         Mark.now += 10.0  # of work
-    assert found.take() == pytest.approx(2.5)
-    assert found.take() == 0
+    assert found.take().seconds == pytest.approx(2.5)
+    assert found.take().seconds == 0
+
+
+def test_what_is_read_later_is_waited_for_up_to_its_own_moment(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    waited: list[int] = []
+
+    class Event:
+        made = 0
+
+        def record(self, stream: None) -> None:
+            Event.made += 1
+            self.number = Event.made
+
+        def synchronize(self) -> None:
+            waited.append(self.number)
+
+    monkeypatch.setattr(torch.cuda, "Event", Event)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: None)
+    loss = torch.tensor(0.25)
+    first = Reading({"loss": loss, "l1": loss / 2}, torch.device("cuda"))
+    loss.fill_(7)  # as a graph that is replayed does
+    Moment(torch.device("cuda"))
+    assert not waited
+    assert first.values() == {"loss": 0.25, "l1": 0.125}
+    assert waited == [1]
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_gpu_is_not_waited_for_beyond_the_moment() -> None:
+    device = torch.device("cuda")
+    number = torch.ones((), device=device)
+    torch.cuda.synchronize()
+    reading = Reading({"one": number}, device)
+    torch.cuda._sleep(int(4e9))  # cycles: about two seconds
+    began = time.monotonic()
+    assert reading.values() == {"one": 1.0}
+    assert time.monotonic() - began < 1.0
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
@@ -93,8 +132,8 @@ def test_a_gpu_waits_only_while_it_has_nothing_else_to_do() -> None:
     torch.cuda.synchronize()
     with found:
         time.sleep(0.2)
-    assert found.take() == pytest.approx(0.2, abs=0.05)
+    assert found.take().seconds == pytest.approx(0.2, abs=0.05)
     torch.cuda._sleep(int(2e9))  # cycles: about a second
     with found:
         time.sleep(0.2)
-    assert found.take() < 0.02
+    assert found.take().seconds < 0.02

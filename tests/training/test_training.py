@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -171,6 +172,27 @@ def test_a_run_that_is_to_finish_decays_within_its_budget(
     again = trainer(tmp_path / "run", recipe)
     assert again.resume() and again.step == run.position.branched_at
     assert not again.position.decaying
+
+
+@pytest.mark.parametrize("later", [1, 3, 100])
+def test_a_log_that_is_written_later_says_the_same(
+    later: int, trainer: Callable[..., Trainer], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("training.trainer.LOG_EVERY", 2)
+
+    def log(name: str, later: int) -> list[dict[str, Any]]:
+        run = trainer(tmp_path / name)
+        run.later = later
+        seen: list[int] = []
+        assert run.run(lambda progress: seen.append(progress.step))
+        lines = read_log(tmp_path / name)
+        assert seen == [line["step"] for line in lines if "loss" in line]
+        times = ("steps_per_second", "wait", "total_seconds")
+        return [{k: v for k, v in line.items() if k not in times} for line in lines]
+
+    at_once = log("at once", 0)
+    assert len({line["phase"] for line in at_once if "phase" in line}) == 4
+    assert log("later", later) == at_once
 
 
 def test_the_loss_of_another_phase_does_not_stop_a_run_but_infinity_does(
