@@ -59,7 +59,7 @@ network and no entry. PDM's degradation networks and all discriminators are for 
 
 ## Adding a model
 
-One file in `sr_cli/networks` with its line in `registry.py`, one entry in `weights_manifest.json`.
+One file in `sr_cli/networks` with a `FAMILY` at its end, one entry in `weights_manifest.json`.
 `sr_cli/zoo/manifest.py` says what the fields of an entry mean, `sr_cli/zoo/schema.py` what they may
 hold; a manifest that is not valid is refused with the place of the mistake. Model and card go to
 the Hub with `sr-cli models publish NAME --repo owner/repo` (`--dry-run` writes them to a folder).
