@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from onnxruntime.capi import onnxruntime_pybind11_state as native
 
 from sr_cli.inference.errors import InferenceError
-from sr_cli.inference.onnx_file import OnnxFile, widened
+from sr_cli.inference.onnx_file import OnnxFile, damaged, widened
 from sr_cli.inference.plan import Step
 
 SILENT = 4
@@ -84,21 +84,29 @@ class OnnxBackend:
     def _run(
         self, session: ort.InferenceSession, inputs: Mapping[str, NDArray[Any]]
     ) -> list[NDArray[Any]]:
-        if self.device != "cpu":
-            kind, _, index = self.device.partition(":")
-            return _run_bound(session, _fitting(session, inputs), kind, int(index))
-        values: list[NDArray[Any]] = session.run(None, _fitting(session, inputs))
-        return values
+        try:
+            if self.device != "cpu":
+                kind, _, index = self.device.partition(":")
+                return _run_bound(session, _fitting(session, inputs), kind, int(index))
+            values: list[NDArray[Any]] = session.run(None, _fitting(session, inputs))
+            return values
+        except ERRORS as error:
+            if self.ran_out_of_memory(error):
+                raise
+            raise self._cannot_run(error) from None
 
     def _session(self, step: Step | None, *, careful: bool) -> ort.InferenceSession:
         """What runs a step, or the whole network."""
         key = (step.output if step else "", careful)
         if key in self.digests:
             return self.sessions[self.digests[key]]
-        model = self.file.cut(step) if step else self.file.model
-        if careful and self.precision == "fp16":
-            model = widened(model)
-        data = model.SerializeToString(deterministic=True)
+        try:
+            model = self.file.cut(step) if step else self.file.model
+            if careful and self.precision == "fp16":
+                model = widened(model)
+            data = model.SerializeToString(deterministic=True)
+        except (LookupError, ValueError):  # names that lead nowhere, or are no text
+            raise damaged(self.file.name) from None
         digest = hashlib.sha256(data).hexdigest()
         if digest not in self.sessions:
             self.sessions[digest] = self._compiled(data)
@@ -117,19 +125,28 @@ class OnnxBackend:
         if _share_memory():
             options.add_session_config_entry("session.use_env_allocators", "1")
         try:
-            session = ort.InferenceSession(data, options, providers=self.providers)
+            session = ort.InferenceSession(
+                *(data, options, self.providers),
+                # Else it speaks of having tried again, on standard output.
+                enable_fallback=int(self.device != "cpu"),
+            )
         except ERRORS as error:
-            raise InferenceError(
-                f"ONNX Runtime {ort.__version__} cannot run {self.file.name} (opset "
-                f"{self.file.opset}): {_reason(error)} Export it again with --opset 18, or upgrade "
-                "onnxruntime."
-            ) from None
+            raise self._cannot_run(error) from None
+        except ValueError:  # texts that are none
+            raise damaged(self.file.name) from None
         if self.device != "cpu" and "CUDAExecutionProvider" not in session.get_providers():
             raise InferenceError(
                 f"ONNX Runtime cannot use {self.device}: its CUDA or cuDNN libraries are missing. "
                 "Install them, or take --device cpu."
             )
         return session
+
+    def _cannot_run(self, error: Exception) -> InferenceError:
+        return InferenceError(
+            f"ONNX Runtime {ort.__version__} cannot run {self.file.name} (opset "
+            f"{self.file.opset}): {_reason(error)} Export it again with --opset 18, or upgrade "
+            "onnxruntime."
+        )
 
     def is_finite(self, array: NDArray[Any]) -> bool:
         with np.errstate(all="ignore"):  # what is asked is no news
@@ -153,7 +170,8 @@ class OnnxBackend:
         return np.concatenate(parts, 2)
 
     def sums(self, cells: NDArray[Any]) -> NDArray[np.float64]:
-        total: NDArray[np.float64] = cells.sum((0, 2, 3), dtype=np.float64)
+        with np.errstate(all="ignore"):  # who adds them up looks at what comes out
+            total: NDArray[np.float64] = cells.sum((0, 2, 3), dtype=np.float64)
         return total
 
     def vector(self, numbers: NDArray[np.float64]) -> NDArray[np.float32]:

@@ -240,12 +240,17 @@ def read(path: Path) -> OnnxFile:
         *(LookupError, ValueError, TypeError, AttributeError, ArithmeticError),
         *(RecursionError, StopIteration),
     ):
-        raise InferenceError(f"{path} is damaged. Fetch or export it again.") from None
+        raise damaged(str(path)) from None
     if opset < LOWEST_OPSET:
         raise InferenceError(
             f"{path} is of opset {opset}; at least {LOWEST_OPSET} is needed. Export it again."
         )
     return file
+
+
+def damaged(name: str) -> InferenceError:
+    """The complaint about a file that contradicts itself."""
+    return InferenceError(f"{name} is damaged. Fetch or export it again.")
 
 
 def cut(model: ModelProto, inputs: list[str], output: str) -> ModelProto:

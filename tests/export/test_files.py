@@ -130,6 +130,19 @@ def test_a_spoilt_file_gives_one_sentence(
     _complains(program, wrong, words)
 
 
+@pytest.mark.parametrize("name", [b"degradation_vector", b"lr", b"Conv", b"LeakyRelu"])
+@pytest.mark.parametrize("other", [b"z", b"\xff"])
+def test_names_that_lead_nowhere_or_are_no_text_give_one_sentence(
+    name: bytes, other: bytes, path: Path, tmp_path: Path, program: Callable[..., Outcome]
+) -> None:
+    content = path.read_bytes()
+    field = bytes([len(name)]) + name  # as protobuf writes it
+    wrong = tmp_path / "wrong.onnx"
+    place = content.index(field) + len(field) - 1
+    wrong.write_bytes(content[:place] + other + content[place + 1 :])
+    _complains(program, wrong, "")
+
+
 @pytest.mark.parametrize("share", [0, 0.01, 0.5, 0.999])
 def test_a_truncated_file_gives_one_sentence(
     share: float, path: Path, tmp_path: Path, program: Callable[..., Outcome]
@@ -153,7 +166,8 @@ def _complains(program: Callable[..., Outcome], wrong: Path, words: str) -> None
     outcome = program("estimate-degradation", picture, "--model", wrong)
     assert outcome.status == 1
     assert outcome.out == ""
-    assert outcome.err.startswith("sr-cli: ") and words in outcome.err
+    # Some of a graph is looked at only when a picture comes to it.
+    assert outcome.err.startswith(("sr-cli: ", f"{picture}: ")) and words in outcome.err
     assert len(outcome.err.strip().splitlines()) == 1
     assert "internal error" not in outcome.err
 
