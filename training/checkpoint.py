@@ -95,8 +95,14 @@ def read(path: Path) -> dict[str, Any]:
             for name, some in pieces.items()
         }
         state: dict[str, Any] = _filled(index["state"], tensors)
-    except (OSError, SafetensorError, ValueError, KeyError, RuntimeError) as error:
+    # Texts of other shapes lead to any of these.
+    except (
+        *(OSError, SafetensorError, ValueError, LookupError, RuntimeError, TypeError),
+        *(AttributeError, RecursionError),
+    ) as error:
         raise CheckpointError(f"{path} cannot be read as a training state: {error}") from None
+    if not isinstance(state, dict):
+        raise CheckpointError(f"{path} cannot be read as a training state: it holds no table")
     return state
 
 

@@ -101,20 +101,20 @@ class RunState:
             state = checkpoint.read(path)
         except checkpoint.CheckpointError as error:
             raise TrainingError(str(error)) from None
-        if state["recipe"] != self.recipe.name:
+        if state.get("recipe") != self.recipe.name:
             raise TrainingError(
-                f"{path} belongs to the recipe '{state['recipe']}', not '{self.recipe.name}'. "
+                f"{path} belongs to the recipe '{state.get('recipe')}', not '{self.recipe.name}'. "
                 "Choose another --out folder."
             )
-        if kind == "decay" and self._more_to_do_before(state):
-            return None
         try:
+            if kind == "decay" and self._more_to_do_before(state):
+                return None
             position = Position(self.recipe, **state["position"])
             begin(position)
             self.learner.load(state["learner"])
             self._load_feeder(state, kind, position.step)
             return position, Totals(**state["totals"])
-        except (RuntimeError, ValueError, KeyError, IndexError) as error:
+        except (RuntimeError, ValueError, LookupError, TypeError, AttributeError) as error:
             reason = " ".join(str(error).splitlines()[:2])
             raise TrainingError(
                 f"{path} does not fit the recipe as it is now: {reason}. Undo the change, or "

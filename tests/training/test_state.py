@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import random
 import shutil
@@ -254,6 +255,39 @@ def command(out: Path, *more: str) -> list[str]:
     changes = [part for change in TINY for part in ("--set", change)]
     run = ["-m", "sr_cli", "train", "dan-real-x4", "--data", str(ASSETS), *changes]
     return [sys.executable, *run, "--out", str(out), "--precision", "fp32", *more]
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        ((), []),
+        (("state",), [1]),
+        (("state",), {}),
+        (("state", "values", "recipe"), None),
+        (("state", "values", "position"), 7),
+        (("state", "values", "position", "values", "mood"), "good"),
+        (("state", "values", "totals", "values", "psnr"), 3.5),
+        (("state", "values", "learner", "values", "network"), 1),
+        (("state", "values", "feeder"), []),
+        (("parts",), {"a": 1}),
+        (("shapes",), None),
+    ],
+)
+def test_states_of_another_make_are_refused(
+    place: tuple[str, ...], value: object, trainer: Callable[..., Trainer], tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    trainer(out, last_step=2).run()
+    index = out / "stable" / "00000002" / checkpoint.INDEX
+    document = {"whole": json.loads(index.read_text())}
+    *above, last = ("whole", *place)
+    inner = document
+    for key in above:
+        inner = inner[key]
+    inner[last] = value
+    index.write_text(json.dumps(document["whole"]))
+    with pytest.raises(TrainingError, match=r"cannot be read|does not fit|belongs to"):
+        trainer(out).resume()
 
 
 def test_a_run_that_was_killed_ends_with_the_same_weights(
