@@ -163,7 +163,7 @@ def _network(table: Any, source: str) -> Network:
     options = dict(table)
     name = options.pop("family", "DAN")
     families = {family.name: family for family in FAMILIES}
-    if name not in families:
+    if not isinstance(name, str) or name not in families:
         known = ", ".join(families)
         raise RecipeError(f"{source}: 'network.family' must be one of {known}, not {name!r}.")
     return Network(name, keywords(families[name].build, options, source, "network."))

@@ -12,6 +12,9 @@ from typing import Any, Literal, TypeVar
 
 T = TypeVar("T")
 
+LARGEST = 2**31 - 1
+"""Of whole numbers: what is larger would only fail where it is used."""
+
 
 class RecipeError(Exception):
     """A recipe that cannot be read; the message names the file, the key and what would do."""
@@ -101,6 +104,8 @@ def _typed(kind: Any, value: Any, source: str, where: str) -> Any:
         return tuple(_typed(inner, v, source, f"{where}.{i}") for i, v in enumerate(value))
     if origin is Literal and value in typing.get_args(kind):
         return value
+    if isinstance(value, int) and abs(value) > LARGEST:
+        raise RecipeError(f"{source}: '{where}' must be at most {LARGEST}, not {value}.")
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if isinstance(kind, type) and type(value) is kind:

@@ -57,6 +57,8 @@ def test_published_recipes_build_the_published_networks(name: str, parameters: f
         ("network.block='unet'", "'network.block' must be 'edsr' or 'rrdb'"),
         ("network.features='many'", "'network.features' must be a whole number"),
         ("network.family='DNA'", "'network.family' must be one of DAN, "),
+        ("network.family=[1]", "'network.family' must be one of DAN, "),
+        ("phase.0.lr_crop=9223372036854775808", "'phase.0.lr_crop' must be at most 2147483647"),
         ("network=3", "'network' must be a table"),
         ("seed='x'", "'seed' must be a whole number"),
         ("data.preset='real'", "'data.preset' must be 'published' or 'physical'"),
