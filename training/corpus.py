@@ -17,6 +17,7 @@ from PIL import Image
 from torch import Tensor
 
 from sr_cli.images.discovery import find_pictures
+from sr_cli.images.reading import FORMATS
 
 Picture = NDArray[np.uint8]
 
@@ -104,7 +105,7 @@ def read_corpus(
     unreadable = too_small = 0
     for path in _paths(folders):
         try:
-            with Image.open(path) as image:
+            with _opened(path) as image:
                 width, height = image.size
         except _UNREADABLE:
             unreadable += 1
@@ -178,7 +179,7 @@ def _decoded(
 
 def _read(path: Path, copies: Sequence[tuple[float, tuple[int, int]]]) -> list[Picture]:
     try:
-        with Image.open(path) as image:
+        with _opened(path) as image:
             whole = _eight_bits(image).convert("RGB")
     except _UNREADABLE:
         return []
@@ -187,6 +188,12 @@ def _read(path: Path, copies: Sequence[tuple[float, tuple[int, int]]]) -> list[P
         np.asarray(whole if size == whole.size else whole.resize(size, Image.Resampling.LANCZOS))
         for size in sizes
     ]
+
+
+def _opened(path: Path) -> Image.Image:
+    """By the decoders of `sr_cli.images` alone: others, such as EPS, run programs."""
+    Image.init()
+    return Image.open(path, formats=[name for name in FORMATS if name in Image.OPEN])
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:

@@ -45,6 +45,14 @@ def test_unusable_pictures_are_counted_and_empty_folders_refused(tmp_path: Path)
         read_corpus([tmp_path / "missing"], 64)
 
 
+def test_what_is_no_photograph_is_not_decoded_whatever_its_name_is(tmp_path: Path) -> None:
+    """PostScript is a program, and its decoder runs it."""
+    Image.fromarray(scene(100, 120)).save(tmp_path / "good.png")
+    Image.fromarray(scene(100, 120)).save(tmp_path / "program.png", "EPS")
+    corpus = read_corpus([tmp_path], 64)
+    assert (corpus.names, corpus.unreadable) == (("good.png",), 1)
+
+
 def test_the_program_says_what_is_wrong_with_a_folder(
     program: Callable[..., Outcome], tmp_path: Path
 ) -> None:
