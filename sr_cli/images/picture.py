@@ -58,7 +58,7 @@ class Metadata:
     exif: bytes | None = None
     """EXIF as a TIFF block, without the "Exif" prefix; its orientation is already 1."""
     xmp: bytes | None = None
-    """The XMP packet; its orientation is already 1."""
+    """The XMP packet; its orientation is already 1, unless EXIF told none."""
     iptc: bytes | None = None
     """The IPTC-NAA record."""
     dpi: tuple[float, float] | None = None

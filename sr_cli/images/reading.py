@@ -112,8 +112,11 @@ def _decoded(data: bytes, suffix: str, max_pixels: int) -> Picture:
     described = _tiff_exif(image) if image.format == "TIFF" else None
     pixels = _pixels(image, data)
     block = described if image.format == "TIFF" else _exif(image)
-    if image.format != "TIFF":  # Pillow turns that by itself
-        pixels = _upright(pixels, _orientation(block, _xmp(image)))
+    turn = exif.orientation(block) if block is not None else None
+    if image.format == "TIFF":
+        turn = 1  # Pillow has turned it, as its tags or else XMP say
+    elif turn is not None:
+        pixels = _upright(pixels, turn)
     icc = None if pixels.is_srgb else image.info.get("icc_profile") or None
     converted = colour.to_srgb(pixels.samples, pixels.model, icc)
     sound = _sound_exif(block)
@@ -127,7 +130,7 @@ def _decoded(data: bytes, suffix: str, max_pixels: int) -> Picture:
         has_alpha=pixels.alpha is not None,
         icc_profile=converted.icc_profile,
         exif=sound,
-        xmp=_upright_xmp(_xmp(image)),
+        xmp=_xmp(image, turned=turn is not None),
         iptc=_iptc(image),
         dpi=_dpi(image),
         notes=(
@@ -442,29 +445,26 @@ def _sound_exif(block: bytes | None) -> bytes | None:
         return None
 
 
-def _xmp(image: ImageFile.ImageFile) -> bytes | None:
+def _xmp(image: ImageFile.ImageFile, *, turned: bool) -> bytes | None:
+    """The packet.
+
+    Args:
+        image: Whose it is.
+        turned: Whether the pixels are upright, so that it must no longer turn them.  Orientation
+            that XMP alone tells is followed by some programs and not by others: pixels and packet
+            stay as they are, and the result is shown in every program as the picture was.
+    """
     packet: Any = image.info.get("xmp")
     if isinstance(packet, str):
         packet = packet.encode()
-    return packet if isinstance(packet, bytes) and packet else None
+    if not isinstance(packet, bytes) or not packet:
+        return None
+    return _XMP_ORIENTATION.sub(rb"\g<1>1", packet) if turned else packet
 
 
 _XMP_ORIENTATION = re.compile(
-    rb"""(tiff:Orientation\s*=\s*["']|<tiff:Orientation>\s*)([1-8])(?=\s*["'<])"""
+    rb"""(tiff:Orientation\s*=\s*["']|<tiff:Orientation>\s*)[1-8](?=\s*["'<])"""
 )
-
-
-def _orientation(exif_block: bytes | None, xmp: bytes | None) -> int:
-    """How a picture is to be turned: as EXIF says, or else XMP, as in other programs."""
-    said = None if exif_block is None else exif.orientation(exif_block)
-    if said is None and xmp is not None and (found := _XMP_ORIENTATION.search(xmp)):
-        return int(found[2])
-    return said or 1
-
-
-def _upright_xmp(packet: bytes | None) -> bytes | None:
-    """The packet of a picture that has been turned."""
-    return None if packet is None else _XMP_ORIENTATION.sub(rb"\g<1>1", packet)
 
 
 def _iptc(image: ImageFile.ImageFile) -> bytes | None:
