@@ -83,7 +83,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     header = files[0][1]
     if "network" not in header or "options" not in header:
         parser.error(f"{options.weights[0]} does not say which network it is of")
-    weights.write_with(options.out, state, header)
+    try:
+        weights.write_with(options.out, state, header)
+    except OSError as error:
+        parser.error(f"{options.out} cannot be written: {error.strerror}")
     sys.stdout.write(f"wrote the mean of {len(files)} to {options.out}\n")
 
 

@@ -103,11 +103,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         network = channels_last(DAN(**told))
         network.load_state_dict(state)
         corpus = read_corpus([options.data], min(256, options.crop))
-    except (RecipeError, ZooError, CorpusError, RuntimeError) as error:
+    except (RecipeError, ZooError, CorpusError, RuntimeError, TypeError) as error:
         parser.error(" ".join(str(error).splitlines()[:2]))
     estimate, truth = estimates(network, model, corpus, options.crop, options.repeats)
     calibrate(network, model.layout, estimate, truth)
-    weights.write_with(options.weights, network.state_dict(), header)
+    try:
+        weights.write_with(options.weights, network.state_dict(), header)
+    except OSError as error:
+        parser.error(f"{options.weights} cannot be written: {error.strerror}")
     sys.stdout.write(f"calibrated on {len(truth)} degraded pictures\n")
 
 

@@ -72,6 +72,15 @@ def test_a_missing_file_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert "none.safetensors" in capsys.readouterr().err
 
 
+def test_a_folder_that_is_not_there_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _written(tmp_path / "a.safetensors", 0)
+    with pytest.raises(SystemExit):
+        main([str(tmp_path / "a.safetensors"), "--out", str(tmp_path / "none" / "b.safetensors")])
+    assert "cannot be written: No such file or directory" in capsys.readouterr().err
+
+
 def test_shares_say_how_much_each_counts(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -70,7 +70,10 @@ def test_weights_are_calibrated_as_what_they_are(
     changed = {key for key, value in network.state_dict().items() if not value.equal(state[key])}
     assert changed == {"degradation_tail.weight", "degradation_tail.bias"}
     capsys.readouterr()
+    odd = tmp_path / "odd.safetensors"
+    weights.write_exact(odd, network.state_dict(), "DAN", options | {"mood": "good"})
     for wrong, complaint in (
+        ([str(odd), *of[1:]], "mood"),
         (["none.safetensors", *of[1:]], "none.safetensors"),
         ([*of[:2], "dan-real-x5", *of[3:]], "There is no recipe"),
         ([*of[:4], str(tmp_path / "nowhere"), *of[5:]], "not a folder"),
