@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import mmap
+import os
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -21,11 +22,10 @@ from sr_cli.images.reading import FORMATS
 
 Picture = NDArray[np.uint8]
 
-# Pillow's AVIF decoder tells of damage by a RuntimeError.
-_UNREADABLE = (OSError, ValueError, SyntaxError, RuntimeError, Image.DecompressionBombError)
-
 AT_ONCE = 32
-"""Pictures that are decoded side by side."""
+"""Pictures that are decoded side by side at most."""
+BYTES_AT_ONCE = 400_000_000
+"""Of their pixels, unless one alone has more."""
 
 
 class CorpusError(Exception):
@@ -107,7 +107,7 @@ def read_corpus(
         try:
             with _opened(path) as image:
                 width, height = image.size
-        except _UNREADABLE:
+        except Exception:  # decoders that meet damaged bytes raise almost anything
             unreadable += 1
             continue
         if min(width, height) < smallest:
@@ -115,7 +115,7 @@ def read_corpus(
         else:
             found.append((path, (height, width)))
     copies = {path: _copies(shape, shrunk, smallest) for path, shape in found}
-    size = 3 * sum(height * width for all_ in copies.values() for _, (height, width) in all_)
+    size = sum(map(_bytes, copies.values()))
     mapped = size > memory * 1e9
     pixels = _mapped_file(size) if mapped else np.empty(size, np.uint8)
     names: list[str] = []
@@ -170,18 +170,34 @@ def _decoded(
     copies: Mapping[Path, Sequence[tuple[float, tuple[int, int]]]],
 ) -> Iterator[tuple[Path, list[Picture]]]:
     """Every file with its picture at all sizes, none if it cannot be read; in threads."""
-    paths = list(copies)
     with ThreadPoolExecutor() as threads:
-        for i in range(0, len(paths), AT_ONCE):  # or fast threads would fill the memory
-            some = paths[i : i + AT_ONCE]
+        for some in _batches({path: _bytes(all_) for path, all_ in copies.items()}):
             yield from zip(some, threads.map(lambda p: _read(p, copies[p]), some), strict=True)
+
+
+def _batches(sizes: Mapping[Path, int]) -> Iterator[list[Path]]:
+    """Files to decode side by side, by their bytes: fast threads would fill the memory."""
+    some: list[Path] = []
+    total = 0
+    for path, size in sizes.items():
+        if some and (len(some) == AT_ONCE or total + size > BYTES_AT_ONCE):
+            yield some
+            some, total = [], 0
+        some.append(path)
+        total += size
+    if some:
+        yield some
+
+
+def _bytes(copies: Iterable[tuple[float, tuple[int, int]]]) -> int:
+    return 3 * sum(height * width for _, (height, width) in copies)
 
 
 def _read(path: Path, copies: Sequence[tuple[float, tuple[int, int]]]) -> list[Picture]:
     try:
         with _opened(path) as image:
             whole = _eight_bits(image).convert("RGB")
-    except _UNREADABLE:
+    except Exception:  # as above
         return []
     sizes = [(width, height) for _, (height, width) in copies]
     return [
@@ -197,7 +213,13 @@ def _opened(path: Path) -> Image.Image:
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:
-    """Grey of 16 bits, which Pillow would cut off at white, as 8; anything else as it is."""
+    """Grey of 16 bits, which Pillow would cut off at white, as 8; anything else as it is.
+
+    Raises:
+        ValueError: Nobody knows which of its numbers is white.
+    """
+    if image.mode == "F" or (image.mode == "I" and image.format not in ("PNG", "PPM")):
+        raise ValueError(image.mode)
     if image.mode != "I" and not image.mode.startswith("I;16"):
         return image
     levels = np.asarray(image).astype(np.float64) / 257
@@ -216,6 +238,9 @@ def _mapped_file(size: int) -> Picture:
     try:
         with tempfile.TemporaryFile() as file:
             file.truncate(size)
+            if hasattr(os, "posix_fallocate"):
+                # A file with holes would kill the program when the disk runs full.
+                os.posix_fallocate(file.fileno(), 0, size)
             return np.frombuffer(mmap.mmap(file.fileno(), size), np.uint8)
     except OSError as error:
         raise CorpusError(

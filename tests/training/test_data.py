@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
+import os
+import struct
+import zlib
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +19,7 @@ from torch import Tensor
 
 from sr_cli.degradation.layout import TWO_STAGE
 from tests.conftest import Outcome, scene
-from training.corpus import Corpus, CorpusError, read_corpus
+from training.corpus import Corpus, CorpusError, _batches, read_corpus
 from training.crops import Cropper
 from training.degradations import (
     GaussianDegrader,
@@ -51,6 +55,37 @@ def test_what_is_no_photograph_is_not_decoded_whatever_its_name_is(tmp_path: Pat
     Image.fromarray(scene(100, 120)).save(tmp_path / "program.png", "EPS")
     corpus = read_corpus([tmp_path], 64)
     assert (corpus.names, corpus.unreadable) == (("good.png",), 1)
+
+
+def test_a_picture_that_makes_its_decoder_stumble_is_counted(tmp_path: Path) -> None:
+    Image.fromarray(scene(100, 120)).save(tmp_path / "good.png")
+    whole = (tmp_path / "good.png").read_bytes()
+    end = whole.index(b"IEND") - 4
+    empty = struct.pack(">I4sI", 0, b"iCCP", zlib.crc32(b"iCCP"))
+    (tmp_path / "odd.png").write_bytes(whole[:end] + empty + whole[end:])
+    Image.fromarray(np.full((100, 120), 0.5, np.float32)).save(tmp_path / "fractions.tif")
+    corpus = read_corpus([tmp_path], 64)
+    assert (corpus.names, corpus.unreadable) == (("good.png",), 2)
+
+
+def test_a_full_disk_under_a_mapped_corpus_is_said(
+    photographs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(file: int, start: int, size: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("os.posix_fallocate", full, raising=False)
+    with pytest.raises(CorpusError, match=r"cannot hold them \(No space left"):
+        read_corpus([photographs], 64, memory=1e-4)
+
+
+def test_few_large_pictures_are_decoded_side_by_side() -> None:
+    sizes = {Path(str(number)): size for number, size in enumerate((150, 150, 150, 900, 1, 1))}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("training.corpus.BYTES_AT_ONCE", 400)
+        patch.setattr("training.corpus.AT_ONCE", 2)
+        found = [[path.name for path in some] for some in _batches(sizes)]
+    assert found == [["0", "1"], ["2"], ["3"], ["4", "5"]]
 
 
 def test_the_program_says_what_is_wrong_with_a_folder(
