@@ -45,7 +45,7 @@ def mean(
         raise ValueError(f"{len(shares)} shares for {len(states)} files: give one for each")
     if not (all(share >= 0 for share in shares) and 0 < sum(shares) < math.inf):
         raise ValueError("shares must not be below zero, nor all be zero")
-    part = torch.tensor(shares) / sum(shares)
+    part = torch.tensor([share / sum(shares) for share in shares])
     first = states[0]
     for other in states[1:]:
         for name in first.keys() | other.keys():

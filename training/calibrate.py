@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from sr_cli.degradation.layout import Layout
+from sr_cli.degradation.two_stage import SMALLEST_SIDE
 from sr_cli.networks.dan import DAN
 from sr_cli.zoo import weights
 from sr_cli.zoo.manifest import ZooError
@@ -101,10 +102,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if header.get("network") != "DAN" or model.layout is None:
             parser.error(f"{options.weights} is no DAN, or {recipe.name} tells no vector")
         network = channels_last(DAN(**told))
+        if (network.scale, told.get("degradation_size", 42)) != (model.scale, len(model.layout)):
+            parser.error(f"{options.weights} is of another scale or degradation than {recipe.name}")
         network.load_state_dict(state)
         corpus = read_corpus([options.data], min(256, options.crop))
     except (RecipeError, ZooError, CorpusError, RuntimeError, TypeError) as error:
         parser.error(" ".join(str(error).splitlines()[:2]))
+    if options.repeats < 1 or options.crop < SMALLEST_SIDE:
+        parser.error(f"--repeats must be at least 1, --crop at least {SMALLEST_SIDE}")
     estimate, truth = estimates(network, model, corpus, options.crop, options.repeats)
     calibrate(network, model.layout, estimate, truth)
     try:

@@ -10,6 +10,7 @@ that a crash, a kill or a full disk leaves the last one as it was.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -57,10 +58,8 @@ def write(folder: Path, step: int, state: Mapping[str, Any]) -> Path:
         partial.rename(final)
     except (OSError, SafetensorError) as error:
         shutil.rmtree(partial, ignore_errors=True)
-        last = latest(folder)
-        kept = f"The state of step {int(last.name)} is whole." if last else "There is none yet."
         raise CheckpointError(
-            f"The state of step {step} could not be written to {folder} ({error}). {kept}"
+            f"The state of step {step} could not be written to {folder} ({error})."
         ) from None
     for other in folder.iterdir():
         if other != final:
@@ -72,7 +71,8 @@ def latest(folder: Path) -> Path | None:
     """The newest whole state of a folder."""
     for path in folder.glob(f"*{ASIDE}"):  # left by a kill between two renamings
         if not (back := path.with_suffix("")).exists():
-            path.rename(back)
+            with contextlib.suppress(OSError):  # another process has been quicker
+                path.rename(back)
     found = [path for path in folder.glob("*") if path.name.isdecimal() and (path / INDEX).exists()]
     return max(found, key=lambda path: int(path.name), default=None)
 

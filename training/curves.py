@@ -28,10 +28,18 @@ def surviving(lines: Iterable[Line]) -> list[Line]:
     """
     kept: list[Line] = []
     for line in lines:
-        while kept and kept[-1].get("step", 0) > line.get("step", 0):
+        while kept and _taken_back(kept[-1], line):
             kept.pop()
         kept.append(line)
     return kept
+
+
+def _taken_back(before: Line, line: Line) -> bool:
+    """Whether a run has gone on from a state older than a line, whose step or time comes again."""
+    if before.get("step", 0) != line.get("step", 0):
+        return bool(before.get("step", 0) > line.get("step", 0))
+    earlier, later = before.get("total_seconds"), line.get("total_seconds")
+    return earlier is not None and later is not None and bool(earlier > later)
 
 
 def draw(lines: Iterable[Line], path: Path) -> None:

@@ -50,6 +50,8 @@ class Feeder:
         self.stream = torch.cuda.Stream(self.device, priority=-1) if on_gpu else None
         self.phase: Phase
         """Under way, see `begin`."""
+        self.truth: Truth
+        """What has to be known of the degradation in it."""
         self.pool: Pool
         """Its."""
 
@@ -67,6 +69,7 @@ class Feeder:
         """
         count = self.processes.count
         self.phase = phase
+        self.truth = truth
         self.pool = Pool(
             lambda: self._make(truth),
             self.data.pool // count,
@@ -161,10 +164,15 @@ class Feeder:
         self.noise.set_state(state["noise"].cpu())
         pool = {key: value.to(self.device) for key, value in state["pool"].items()}
         pairs = Pairs(**pool) if pool else None
-        # A recipe with another crop or pool than the state's begins with an empty one.
-        size, side = self.pool.size, self.phase.lr_crop
-        if pairs is not None and len(pairs) == size and pairs.lr.shape[-1] == side:
+        if pairs is not None and self._fits(pairs):
             self.pool.load(pairs, state.get("order"), state["given"])
+
+    def _fits(self, pairs: Pairs) -> bool:
+        """Whether a pool's pairs are such as are made now; if not, one begins with none."""
+        one = self.model.sample(1, torch.Generator())
+        known = self._known(one, self.truth).shape[1]
+        wanted = self.pool.size, self.phase.lr_crop, known
+        return wanted == (len(pairs), pairs.lr.shape[-1], pairs.truth.shape[1])
 
 
 def window(pictures: Tensor, corner: Tensor, size: int) -> Tensor:

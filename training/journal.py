@@ -25,9 +25,8 @@ class Journal:
 
     def __init__(self, folder: Path, *, curves: bool = False) -> None:
         self.path = folder / LOG_NAME
-        if _ends_within_a_line(self.path):
-            with self.path.open("a", encoding="utf-8") as log:
-                log.write("\n")
+        self._whole = False
+        """Whether the last line is known to be."""
         self.writer: Any = None
         if curves:
             from torch.utils.tensorboard import SummaryWriter
@@ -36,8 +35,13 @@ class Journal:
 
     def write(self, step: int, facts: Mapping[str, Any]) -> None:
         """One measurement; numbers within tables become curves named ``table/number``."""
+        line = json.dumps({**facts, "step": step}) + "\n"
+        if not self._whole and _ends_within_a_line(self.path):  # a kill or a full disk cut it off
+            line = "\n" + line
+        self._whole = False
         with self.path.open("a", encoding="utf-8") as log:
-            log.write(json.dumps({**facts, "step": step}) + "\n")
+            log.write(line)
+        self._whole = True
         if self.writer is not None:
             for name, value in _numbers(facts, ""):
                 self.writer.add_scalar(name, value, step)

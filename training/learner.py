@@ -207,10 +207,13 @@ class Learner:
 
     @property
     def finite(self) -> bool:
-        """Whether all weights, and their average, are numbers."""
+        """Whether all weights, their average and the adversary's are numbers."""
+        networks: list[nn.Module] = [self.network, self.average.network]
+        if self.adversary is not None:
+            networks.append(self.adversary.discriminator)
         tensors = [
             tensor
-            for network in (self.network, self.average.network)
+            for network in networks
             for tensor in network.state_dict().values()
             if tensor.is_floating_point()
         ]
@@ -234,11 +237,12 @@ class Learner:
         if state["iterations"]:
             for network in (self.network, self.average.network):
                 network.iterations = state["iterations"]
+        wanted = self.phase.iterations or self.recipe.network.options.get("iterations")
         self.network.load_state_dict(state["network"])
         self.average.network.load_state_dict(state["average"])
         self.average.steps = state["average_steps"]
         for network in (self.network, self.average.network):
-            _set_iterations(network, self.phase.iterations)  # which may have been changed since
+            _set_iterations(network, wanted)  # which may have been changed since
         self.optimiser.load(state["optimiser"])
         self.gradient_norm = state["gradient_norm"].to(self.device)
         if self.adversary is not None and state["adversary"]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import math
 import tomllib
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -14,7 +15,7 @@ from typing import Any
 from sr_cli.degradation.two_stage import SMALLEST_SIDE
 from sr_cli.networks.registry import FAMILIES
 from training.ranges import out_of_range
-from training.schema import Network, Recipe
+from training.schema import Network, Phase, Recipe
 from training.typed import RecipeError, build, keywords
 
 __all__ = ["Recipe", "RecipeError", "load_recipe", "recipe_names", "recipe_text", "shown"]
@@ -186,14 +187,21 @@ def _check(recipe: Recipe, source: str) -> None:
         if phase.trains != "all" and recipe.network.family != "DAN":
             part = phase.trains.capitalize()
             raise RecipeError(f"{where}.trains': only DAN's {part} can be trained alone.")
+        if not _learns(recipe, phase):
+            which = "" if phase.trains == "all" else f" that train the {phase.trains}"
+            raise RecipeError(
+                f"{where}': all weights of [loss]{which} are 0: nothing would be learned."
+            )
     _check_sides(recipe, source)
-    loss, estimates = recipe.loss, recipe.network.family in ("DAN", "DANv1", "DANv2")
-    terms = (loss.l1, loss.rmse, loss.perceptual, loss.gan, loss.detail, loss.reconstruction)
-    if not any(terms) and not (estimates and loss.vector):
-        raise RecipeError(f"{source}: all weights of [loss] are 0: nothing would be learned.")
     for key in ("sigma", "noise"):
-        if len(getattr(recipe.data, key)) != 2:
+        span = getattr(recipe.data, key)
+        if len(span) != 2:
             raise RecipeError(f"{source}: 'data.{key}' must be a list of two numbers, from and to.")
+        if not (0 <= span[0] <= span[1] < math.inf) or (key == "sigma" and span[0] == 0):
+            raise RecipeError(
+                f"{source}: 'data.{key}' must be from a small number to a larger one, "
+                f"{'above' if key == 'sigma' else 'not below'} 0, not {list(span)}."
+            )
     if not all(0 < fraction < 1 for fraction in recipe.data.shrunk):
         raise RecipeError(
             f"{source}: 'data.shrunk' must be fractions between 0 and 1, not "
@@ -203,3 +211,17 @@ def _check(recipe: Recipe, source: str) -> None:
         raise RecipeError(f"{source}: 'data.kernel' must be odd, not {recipe.data.kernel}.")
     if recipe.data.degradation == "blur" and recipe.network.scale not in (2, 4):
         raise RecipeError(f"{source}: the degradation 'blur' exists for the scales 2 and 4 only.")
+
+
+def _learns(recipe: Recipe, phase: Phase) -> bool:
+    """Whether any term of the loss has something to say to what a phase trains."""
+    loss = recipe.loss
+    picture = loss.l1, loss.rmse, loss.perceptual, loss.gan
+    others = loss.detail, loss.reconstruction, loss.consistency
+    estimate = loss.vector, loss.shape
+    if phase.trains == "estimator":
+        return any(estimate)
+    if phase.trains == "restorer":
+        return any(picture)
+    estimates = recipe.network.family in ("DAN", "DANv1", "DANv2")
+    return any((*picture, *others)) or (estimates and any(estimate))

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from sr_cli.temporary import replacing
 from sr_cli.zoo import store, weights
 from sr_cli.zoo.manifest import ZooError
 from sr_cli.zoo.schema import problems
@@ -75,14 +76,20 @@ def updated_manifest(
 
 def _figure(answer: dict[str, Any], model: str) -> dict[str, Any]:
     facts = {key: answer[key] for key in ("protocol", "data", "seed", "cases", "date")}
-    ours = next((v for k, v in answer["methods"].items() if model in k), None)
-    if ours is None:
-        raise ValueError(f"the figures on {answer['data']} are not of {model}")
+    ours = _of(model, answer["methods"], f"the figures on {answer['data']}")
     for name, value in ours.items():
         facts[name] = round(value, 4)
         if name in answer["methods"]["bicubic"]:  # which estimates no kernel
             facts[f"bicubic_{name}"] = round(answer["methods"]["bicubic"][name], 4)
     return facts
+
+
+def _of(model: str, told: Any, what: str) -> Any:
+    """What is told of a model, by its name or that of its file."""
+    found = [told[name] for name in (model, f"{model}.safetensors") if name in told]
+    if not found:
+        raise ValueError(f"{what} are not of {model}")
+    return found[0]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -103,16 +110,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
         skill = None
         if options.skill:
             told = json.loads(options.skill.read_text(encoding="utf-8"))["skill"]
-            skill = next(iter(told.values()))
+            skill = _of(recipe.model, told, "the skills")
         facts = {**run_facts(options.run), "device": options.device}
         # The weights take their place only when all that is said of them is known to be right.
         with tempfile.TemporaryDirectory(dir=options.weights) as folder:
             file = write_weights(options.run, recipe, Path(folder), LICENCE)
             text = updated_manifest(options.manifest, recipe, file, facts, figures, skill)
-            file = file.replace(options.weights / file.name)
-        options.manifest.write_text(text, encoding="utf-8")
+            with replacing(options.manifest) as stream:
+                stream.write(text.encode())
+                stream.flush()  # notices a full disk
+                file = file.replace(options.weights / file.name)
     except KeyError as error:
         parser.error(f"what was measured lacks {error}: give what `sr-cli evaluate --json` wrote")
+    except (TypeError, AttributeError) as error:
+        parser.error(f"what was measured is nothing that `sr-cli evaluate --json` wrote: {error}")
     except (RecipeError, ZooError, OSError, ValueError) as error:
         parser.error(str(error))
     sys.stdout.write(f"{file}: {file.stat().st_size} bytes, sha256 {store.sha256(file)}\n")

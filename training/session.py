@@ -117,7 +117,10 @@ def _silent(*_: object) -> None:
 @contextmanager
 def _stopping_cleanly(trainer: Trainer) -> Iterator[None]:
     """A first interrupt ends the step, saves and leaves; a second leaves at once."""
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    # A closed terminal, too; what whoever started this process ignores stays ignored.
+    numbers = {signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)}
+    handlers = {number: signal.getsignal(number) for number in numbers}
+    before = {n: handler for n, handler in handlers.items() if handler is not signal.SIG_IGN}
 
     def stop(number: int, frame: FrameType | None) -> None:
         trainer.stopping = True

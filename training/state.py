@@ -60,9 +60,16 @@ class RunState:
                 feeder = {"feeder": self.feeder.state()}
                 checkpoint.write(self._other(kind), position.step, feeder)
         except checkpoint.CheckpointError as error:
-            raise TrainingError(str(error)) from None
+            raise TrainingError(f"{error} {self._left()}") from None
         finally:
             self.processes.wait()
+
+    def _left(self) -> str:
+        """Which state there is, as a sentence."""
+        for kind in ("decay", "stable"):
+            if last := checkpoint.latest(self.out / kind):
+                return f"The state of step {int(last.name)} is whole."
+        return "There is none yet."
 
     def _other(self, kind: str) -> Path:
         return self.out / "others" / f"{self.processes.index}-{kind}"
@@ -126,7 +133,10 @@ class RunState:
         if own and not self.processes.main:
             mine = checkpoint.latest(self._other(kind))
             own = mine is not None and int(mine.name) == step
-            feeder = checkpoint.read(mine)["feeder"] if mine and own else feeder
+            try:
+                feeder = checkpoint.read(mine)["feeder"] if mine and own else feeder
+            except (checkpoint.CheckpointError, LookupError):  # as if it had never been saved
+                own = False
         # All or none: who fills a pool draws more than who has one, and draws are to be alike.
         own = not self.processes.any(not own)
         self.feeder.load(feeder, step, own=own)

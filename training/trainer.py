@@ -208,9 +208,12 @@ class Trainer:
             report()
         if finished and terms and self.step % self.recipe.validation.every:
             self._validate(journal)
-        self.save()
-        if self.processes.main:
-            self._write_weights()
+        self._examine_weights()
+        try:
+            self.state.save(self.position, self.totals)
+        finally:  # they are small, and may fit where the state does not
+            if self.processes.main:
+                self._write_weights()
         self.processes.wait()
         return finished
 

@@ -75,6 +75,9 @@ def test_weights_are_calibrated_as_what_they_are(
     for wrong, complaint in (
         ([str(odd), *of[1:]], "mood"),
         (["none.safetensors", *of[1:]], "none.safetensors"),
+        ([*of[:2], "dan-blur-x4", *of[3:]], "another scale or degradation than dan-blur-x4"),
+        ([*of, "--repeats", "0"], "--repeats must be at least 1"),
+        ([*of, "--crop", "4"], "--crop at least 76"),
         ([*of[:2], "dan-real-x5", *of[3:]], "There is no recipe"),
         ([*of[:4], str(tmp_path / "nowhere"), *of[5:]], "not a folder"),
         ([*of[:2], "dmsr-x4", *of[3:]], "tells no vector"),

@@ -68,6 +68,12 @@ def test_steps_that_were_taken_back_are_not_drawn() -> None:
     # A validation and a report of one step stand beside each other.
     both = [{"step": 50, "loss": 1.0}, {"step": 50, "validation": {}}]
     assert curves.surviving(both) == both
+    told = [{"step": 50, "total_seconds": 9.0}, {"step": 50, "validation": {}}]
+    assert curves.surviving(told) == told
+    # The first line after going on may be of the step of the last before.
+    assert curves.surviving([*told[:1], {"step": 50, "total_seconds": 6.0}]) == [
+        {"step": 50, "total_seconds": 6.0}
+    ]
 
 
 def test_a_run_that_ends_early_is_released_as_what_it_is(
@@ -98,14 +104,20 @@ def test_weights_take_their_place_only_with_an_entry(
     figures = tmp_path / "figures.json"
     facts = {"protocol": "real", "data": "val", "seed": 0, "cases": 1, "date": "2026-01-01"}
     figures.write_text(json.dumps({**facts, "methods": {"bicubic": {}}}))
-    nothing = tmp_path / "nothing.json"
+    nothing, other, odd = (tmp_path / f"{name}.json" for name in ("nothing", "other", "odd"))
     nothing.write_text("{}")
+    larger = {"bicubic": {}, "dan-real-x4-large": {"psnr_y": 99.0}}
+    other.write_text(json.dumps({**facts, "methods": larger, "skill": {"dan-real-x4-large": {}}}))
+    odd.write_text("[]")
     for wrong, complaint in (
         ([str(tmp_path / "none"), *of[1:]], "none"),
         ([*of, "--figures", str(tmp_path / "none.json")], "none.json"),
         ([*of, "--figures", str(figures)], "not of dan-real-x4"),
         ([*of, "--figures", str(nothing)], "lacks 'protocol'"),
         ([*of, "--skill", str(nothing)], "lacks 'skill'"),
+        ([*of, "--figures", str(other)], "the figures on val are not of dan-real-x4"),
+        ([*of, "--skill", str(other)], "the skills are not of dan-real-x4"),
+        ([*of, "--figures", str(odd)], "nothing that `sr-cli evaluate --json` wrote"),
         ([str(out), "--recipe", "dan-real-x4", *places], "a run of 'small', not of 'dan-real-x4'"),
         ([*of, "--set", "model=nothing"], "no entry 'nothing'"),
     ):

@@ -63,6 +63,13 @@ def test_published_recipes_build_the_published_networks(name: str, parameters: f
         ("seed='x'", "'seed' must be a whole number"),
         ("data.preset='real'", "'data.preset' must be 'published' or 'physical'"),
         ("data.sigma=[1.0]", "'data.sigma' must be a list of two numbers"),
+        (
+            "data.sigma=[0.0, 1.0]",
+            "from a small number to a larger one, above 0, not",
+        ),
+        ("data.sigma=[2.0, 1.0]", "'data.sigma' must be from a small number"),
+        ("data.noise=[15.0, 0.0]", "'data.noise' must be from a small number"),
+        ("data.noise=[0.0, inf]", "'data.noise' must be from a small number"),
         ("data.kernel=20", "must be odd"),
         ("seed=9223372036854775807", "'seed' must be"),
         ("start.high_pass_filters=1.5", "'start.high_pass_filters' must be"),
@@ -143,6 +150,9 @@ def test_a_recipe_without_any_loss_is_refused() -> None:
     with pytest.raises(RecipeError, match=r"all weights of \[loss\] are 0"):
         load_recipe("edsr-blur-x4", ["loss.l1=0"])  # which estimates nothing
     assert load_recipe("dan-real-x4", ["loss.l1=0"]).loss.l1 == 0
+    for part, changes in (("restorer", ["loss.l1=0"]), ("estimator", ["loss.vector=0"])):
+        with pytest.raises(RecipeError, match=f"that train the {part} are 0"):
+            load_recipe("dan-real-x4", [f"phase.0.trains='{part}'", *changes])
 
 
 def test_files_that_are_no_recipes_are_explained(tmp_path: Path) -> None:

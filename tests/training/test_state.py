@@ -20,7 +20,9 @@ import torch
 from safetensors.torch import load_file
 
 from sr_cli.networks.dan import DAN
+from sr_cli.zoo import weights
 from tests.conftest import Outcome
+from tests.training.conftest import SMALL
 from training import checkpoint
 from training.recipe import load_recipe
 from training.schema import Optimiser
@@ -69,7 +71,7 @@ def test_a_full_disk_keeps_the_last_state(tmp_path: Path, monkeypatch: pytest.Mo
     for place in ("save_file", "_flush"):
         with monkeypatch.context() as patch:
             patch.setattr(checkpoint, place, full)
-            with pytest.raises(checkpoint.CheckpointError, match="step 1 is whole"):
+            with pytest.raises(checkpoint.CheckpointError, match="could not be written"):
                 checkpoint.write(tmp_path, 2, {"x": torch.zeros(3)})
     assert [path.name for path in tmp_path.iterdir()] == ["00000001"]
     last = checkpoint.latest(tmp_path)
@@ -99,6 +101,62 @@ def test_a_run_goes_on_over_a_full_disk_and_says_so_at_its_end(
     monkeypatch.undo()
     again = trainer(out, recipe)
     assert again.resume() and again.step == 3
+    # What the run has come to is much smaller, and is there.
+    kept, _ = weights.read(out / "ema.safetensors")
+    for key, value in run.average.state_dict().items():
+        assert torch.equal(kept[key], value), key
+
+
+def test_a_decay_that_cannot_be_saved_says_which_state_there_is(
+    trainer: Callable[..., Trainer], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "run"
+    trainer(out, last_step=15).run()
+    run = trainer(out)
+    assert run.resume()
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(checkpoint, "save_file", full)
+    with pytest.raises(TrainingError, match=r"decay \(.*step 15 is whole"):
+        run.run()
+
+
+def test_a_run_goes_on_with_another_truth(
+    trainer: Callable[..., Trainer], small_file: Path, tmp_path: Path
+) -> None:
+    """Of which the pool's pairs know nothing."""
+    known = ["phase.0.trains='all'"]
+    for number, (before, after) in enumerate(((known, [*known, "loss.vector=0"]),) * 2):
+        changes = (before, after) if number else (after, before)
+        first, second = (load_recipe(str(small_file), some) for some in changes)
+        out = tmp_path / str(number)
+        trainer(out, first, last_step=3).run()
+        run = trainer(out, second, last_step=5)
+        assert run.resume() and run.feeder.pool.pairs is None
+        run.run()
+        assert run.step == 5
+
+
+def test_a_share_that_cannot_be_read_is_drawn_anew(
+    trainer: Callable[..., Trainer], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "run"
+    before = trainer(out, last_step=3)
+    before.run()
+    mine = checkpoint.write(
+        out / "others" / "1-stable", 3, {"feeder": before.feeder.state(), "more": 0}
+    )
+    for spoil, has_pool in ((lambda: None, True), (lambda: (mine / "index.json").unlink(), False)):
+        spoil()
+        run = trainer(out)
+        run.processes.index = 1
+        assert run.resume() and (run.feeder.pool.pairs is not None) == has_pool
+    (mine / "index.json").write_text("{}")
+    run = trainer(out)
+    run.processes.index = 1
+    assert run.resume() and run.feeder.pool.pairs is None
 
 
 def test_a_kill_between_two_renamings_loses_nothing(
@@ -171,6 +229,20 @@ def test_a_run_goes_on_with_other_iterations(
     run.run()
 
 
+def test_a_run_without_iterations_in_its_phases_goes_on_with_the_networks(
+    trainer: Callable[..., Trainer], tmp_path: Path
+) -> None:
+    file = tmp_path / "plain.toml"
+    lines = [line for line in SMALL.splitlines() if not line.startswith("iterations")]
+    file.write_text("\n".join(lines))
+    trainer(tmp_path / "run", load_recipe(str(file)), last_step=3).run()
+    run = trainer(tmp_path / "run", load_recipe(str(file), ["network.iterations=2"]), last_step=4)
+    assert run.resume()
+    assert isinstance(run.network, DAN) and isinstance(run.average, DAN)
+    assert run.network.iterations == run.average.iterations == 2
+    run.run()
+
+
 def test_moments_of_half_the_size_still_let_a_run_go_on(
     trainer: Callable[..., Trainer], small_file: Path, tmp_path: Path
 ) -> None:
@@ -225,6 +297,10 @@ def test_an_adversary_is_resumed_to_the_bit_too(
     assert other.resume() and other.learner.adversary is not None
     for optimiser in (other.learner.optimiser.adam, other.learner.adversary.optimiser):
         assert optimiser.state and all(g["betas"] == (0.9, 0.5) for g in optimiser.param_groups)
+    with torch.no_grad():
+        next(part.learner.adversary.discriminator.parameters()).fill_(float("nan"))
+    with pytest.raises(TrainingError, match="Weights are no numbers"):
+        part.save()
 
 
 def test_states_that_do_not_fit_are_refused(
@@ -309,7 +385,9 @@ def test_a_run_that_was_killed_ends_with_the_same_weights(
     assert all(torch.equal(ours[key], theirs[key]) for key in theirs)
 
 
-def test_a_signal_ends_a_run_with_status_0_and_a_saved_state(tmp_path: Path) -> None:
+@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
+def test_a_signal_ends_a_run_with_status_0_and_a_saved_state(name: str, tmp_path: Path) -> None:
     out = tmp_path / "run"
     run = subprocess.Popen(
         command(out, "--set", "phase.0.steps=100000"),
@@ -320,7 +398,7 @@ def test_a_signal_ends_a_run_with_status_0_and_a_saved_state(tmp_path: Path) -> 
     while checkpoint.latest(out / "stable") is None:
         assert run.poll() is None
         time.sleep(0.01)
-    run.send_signal(signal.SIGTERM)
+    run.send_signal(getattr(signal, name))
     said, _ = run.communicate(timeout=300)
     assert run.returncode == 0 and "--resume goes on" in said
     assert (out / "ema.safetensors").exists()

@@ -552,6 +552,12 @@ def test_a_log_that_ends_within_a_line_is_gone_on_with(tmp_path: Path) -> None:
     assert read_log(tmp_path) == [{"step": 1}, {"loss": 0.5, "step": 3}]
     Journal(tmp_path).write(4, {})
     assert (tmp_path / "log.jsonl").read_text().count("\n") == 4
+    # The disk was full for a while.
+    with (tmp_path / "log.jsonl").open("a") as log:
+        log.write('{"loss": 0.')
+    journal._whole = False
+    journal.write(5, {})
+    assert [line["step"] for line in read_log(tmp_path)] == [1, 3, 4, 5]
 
 
 def test_a_batch_must_divide_among_processes_and_parts() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
 import torch
 
 from sr_cli.degradation.blur_only import BlurModel
@@ -24,3 +25,22 @@ def test_a_margin_is_degraded_around_the_same_crop() -> None:
     apart = (bare.lr - within.lr).abs() * 255
     assert float(apart[..., 3:-3, 3:-3].max()) < 1.5
     assert float(apart.max()) > 3
+
+
+def test_a_picture_that_is_met_exactly_does_not_hide_the_others() -> None:
+    scene = one_picture(96)
+    flat = torch.zeros_like(scene.pixels)
+    both = replace(
+        scene,
+        pixels=torch.cat((scene.pixels, flat)),
+        shapes=scene.shapes * 2,
+        offsets=(0, len(flat)),
+        names=("scene", "flat"),
+    )
+    options = Validation(crop=64, degradations=1)
+    alone, found = (
+        ValidationSet(corpus, BlurDegrader(BlurModel(2)), options, "nothing").bicubic
+        for corpus in (scene, both)
+    )
+    assert 0 < alone < 60
+    assert found == pytest.approx((alone + 100) / 2)
