@@ -84,7 +84,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if "network" not in header or "options" not in header:
         parser.error(f"{options.weights[0]} does not say which network it is of")
     try:
-        weights.write_with(options.out, state, header)
+        weights.write_with(options.out, state, weights.own_header(header))
     except OSError as error:
         parser.error(f"{options.out} cannot be written: {error.strerror}")
     sys.stdout.write(f"wrote the mean of {len(files)} to {options.out}\n")

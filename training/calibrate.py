@@ -113,7 +113,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     estimate, truth = estimates(network, model, corpus, options.crop, options.repeats)
     calibrate(network, model.layout, estimate, truth)
     try:
-        weights.write_with(options.weights, network.state_dict(), header)
+        weights.write_with(options.weights, network.state_dict(), weights.own_header(header))
     except OSError as error:
         parser.error(f"{options.weights} cannot be written: {error.strerror}")
     sys.stdout.write(f"calibrated on {len(truth)} degraded pictures\n")

@@ -97,7 +97,14 @@ def run_session(
             f"finished after {trainer.step} steps: {out / RELEASE} holds the weights with their "
             "model card, manifest entry and curves"
         )
-    return f"stopped at step {trainer.step} of {trainer.total_steps}; --resume goes on"
+    early = (
+        " (the budget ended before a phase that a decay could follow)"
+        if options.finish
+        and not (trainer.stopping or trainer.position.decaying)
+        and trainer.step != options.last_step
+        else ""
+    )
+    return f"stopped at step {trainer.step} of {trainer.total_steps}{early}; --resume goes on"
 
 
 def spare_threads(device: torch.device) -> None:

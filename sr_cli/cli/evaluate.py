@@ -98,7 +98,7 @@ def evaluate(
     ] = False,
     per_image: Annotated[Path | None, typer.Option(help="Write every row to this CSV.")] = None,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace an existing CSV.")
+        bool, typer.Option("--overwrite", help="Replace an existing CSV and saved pictures.")
     ] = False,
     save_images: Annotated[
         Path | None, typer.Option(help="Write inputs and results below this folder.")
@@ -119,6 +119,11 @@ def evaluate(
         side_outputs.check(per_image, overwrite=overwrite)
     if save_images and save_images.exists() and not save_images.is_dir():
         raise typer.BadParameter(f"{save_images} is a file, and --save-images names a folder")
+    if save_images and save_images.is_dir() and any(save_images.iterdir()) and not overwrite:
+        raise console.CommandError(
+            f"{console.shown_path(save_images)} holds files already; --overwrite replaces those "
+            "of equal names."
+        )
     turns = _iterations(iterations)
     chosen = _protocol(protocol, scale)
     settings = Settings(

@@ -85,6 +85,11 @@ def run() -> None:
         elif isinstance(error, OSError):
             console.complain(f"sr-cli: {console.out_of_disk(error)}")
             _settle_output()
+        elif isinstance(error, ModuleNotFoundError) and error.name == "torch":
+            console.complain(
+                "sr-cli: torch, which this needs, is not installed: pip install torch. Without it, "
+                "upscale and estimate-degradation run files that export-onnx made."
+            )
         else:
             console.complain(
                 f"sr-cli: internal error: {error!r}. This is a bug; `sr-cli --debug ...` shows "

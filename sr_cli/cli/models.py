@@ -20,7 +20,11 @@ from sr_cli.zoo.manifest import DEFAULT_MODEL, Model, ZooError, find, matching
 HASH = 64
 """Characters of a sha256."""
 
-app = typer.Typer(help="The models there are.", no_args_is_help=True)
+app = typer.Typer(
+    help="The models there are.",
+    epilog="Example: sr-cli models show dan-real-x4",
+    no_args_is_help=True,
+)
 
 Name = Annotated[str, typer.Argument(help="Name from `sr-cli models list`.")]
 NameOrReference = Annotated[

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -11,6 +12,14 @@ import typer
 
 from sr_cli.cli import console, options
 from sr_cli.zoo.manifest import DEFAULT_MODEL
+
+
+class TrainPrecisionName(StrEnum):
+    """Precisions that can be trained in."""
+
+    AUTO = "auto"
+    FP32 = "fp32"
+    BF16 = "bf16"
 
 
 def train(
@@ -46,9 +55,9 @@ def train(
     ] = None,
     device: options.Device = "auto",
     precision: Annotated[
-        options.PrecisionName,
+        TrainPrecisionName,
         typer.Option(help="auto is bf16 autocast where the device has bf16; fp32 is exact."),
-    ] = options.PrecisionName.AUTO,
+    ] = TrainPrecisionName.AUTO,
     compiled: Annotated[
         bool, typer.Option("--compile", help="Let torch.compile rewrite the network's blocks.")
     ] = False,
@@ -98,8 +107,8 @@ def train(
 
     folder = out if out is not None else Path("runs") / chosen.name
     place = torch_device(device)
-    half = precision is not options.PrecisionName.FP32
-    if precision is options.PrecisionName.AUTO:
+    half = precision is not TrainPrecisionName.FP32
+    if precision is TrainPrecisionName.AUTO:
         half = automatic_precision(place) == "bf16"
     how = Options(
         half=half,

@@ -131,7 +131,8 @@ def _from_file(path: Path, name: str) -> LoadedModel:
     except UnknownNetworkError as unknown:
         return _of_others(state, path, name, unknown)
     network = _built(known.family, known.options, known.state, path)
-    model = of_digest(store.sha256(path))
+    # A conversion changes no number, and says of what it was made.
+    model = of_digest(store.sha256(path)) or of_digest(known.header.get("source_sha256", ""))
     size = known.options["degradation_size"] if known.family.estimates == "vector" else None
     layout = _layout_of_size(size, network.scale)
     return LoadedModel(name, network, network.scale, layout, model.estimate if model else {})

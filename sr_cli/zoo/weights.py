@@ -94,6 +94,11 @@ def write_with(path: Path, state: Mapping[str, Tensor], header: Mapping[str, str
         stream.write(content)
 
 
+def own_header(header: Mapping[str, str]) -> dict[str, str]:
+    """A header for weights that have been changed: not those of another file any more."""
+    return {key: value for key, value in header.items() if not key.startswith("source")}
+
+
 def told_options(header: Mapping[str, str], path: Path) -> dict[str, Any]:
     """The constructor's keywords that a header tells; none if it does not.
 

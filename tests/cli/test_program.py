@@ -220,6 +220,7 @@ def test_an_unknown_model_is_answered_with_near_names(program: Program, photo: P
         ["train", "--time-budget", "soon"],
         ["train", "--time-budget", ""],
         ["train", "dan-real-x4-budget", "--finish"],
+        ["train", "dan-real-x4-cpu", "--precision", "int8"],
         ["train", "dan-real-x4-cpu", "--finish", "--time-budget", "1h"],  # it has no decay
     ],
 )

@@ -145,6 +145,27 @@ def test_without_torch_other_models_say_what_to_do(picture: Path, tmp_path: Path
     assert "needs torch" in done.stderr and len(done.stderr.splitlines()) == 1
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("evaluate", "--data", "x"),
+        ("bench",),
+        ("degrade", "PICTURE", "-o", "bad"),
+        ("train", "--list"),
+        ("convert", "a.pth", "b.safetensors"),
+    ],
+)
+def test_commands_that_need_torch_say_so(
+    arguments: tuple[str, ...], picture: Path, tmp_path: Path
+) -> None:
+    given = [str(picture) if one == "PICTURE" else one for one in arguments]
+    run = [sys.executable, "-c", WITHOUT_TORCH, *given]
+    done = subprocess.run(run, capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert done.returncode == 1
+    assert "torch, which this needs, is not installed" in done.stderr, done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
 def test_any_model_is_exported_once(
     tiny_weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

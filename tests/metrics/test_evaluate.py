@@ -317,6 +317,10 @@ def test_repeats_are_told_apart(program: Program, data: Path, tmp_path: Path) ->
     assert found["cases"] == 4
     names = ["0.png", "0_2.png", "1.png", "1_2.png"]
     assert sorted(path.name for path in (tmp_path / "saved" / "input").iterdir()) == names
+    again = ("evaluate", "-m", "bicubic", "--data", data, *saved[:2])
+    refused = program(*again)
+    assert refused.status == 1 and "holds files already; --overwrite" in refused.err
+    assert program(*again, "--overwrite").status == 0
     with rows.open(newline="") as file:
         assert [row["repeat"] for row in csv.DictReader(file)] == ["0", "1", "0", "1"]
 

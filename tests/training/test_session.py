@@ -3,11 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
 
-from training.session import HOST_THREADS, spare_threads
+from tests.training.conftest import CPU
+from training.options import Options
+from training.schema import Recipe
+from training.session import HOST_THREADS, run_session, spare_threads
+
+
+def test_a_budget_that_ends_before_the_decay_can_begin_is_told(
+    small: Recipe, photographs: Path, tmp_path: Path
+) -> None:
+    def ended(**options: object) -> str:
+        how = Options(half=False, **options)  # type: ignore[arg-type]
+        folder = tmp_path / str(len(list(tmp_path.iterdir())))
+        return run_session(
+            *(small, [photographs], None, folder, CPU),
+            options=how,
+            resume=False,
+            tell=lambda _: None,
+            bar=lambda *_: None,
+        )
+
+    assert "(the budget ended before" in ended(time_budget=0, finish=True)
+    assert "budget" not in ended(time_budget=1e9, last_step=2, finish=True)
+    assert "budget" not in ended(time_budget=0)
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from torch import Tensor
 from sr_cli.networks import registry
 from sr_cli.zoo import conversion, store, weights
 from sr_cli.zoo.loading import load, recognise
-from sr_cli.zoo.manifest import ZooError
+from sr_cli.zoo.manifest import ZooError, find
 from tests.networks.references import Reference, sources
 from tests.networks.references import load as load_reference
 
@@ -77,6 +77,15 @@ def test_conversion_keeps_every_bit_and_tells_where_from(source: Path, tmp_path:
     assert written.keys() == renamed.keys()
     for key, value in renamed.items():
         assert written[key].dtype == value.dtype and torch.equal(written[key], value)
+
+
+def test_a_converted_copy_tells_as_much_as_what_it_was_made_of(tmp_path: Path) -> None:
+    source, copy = store.locate(find("dan-real-x4")), tmp_path / "copy.safetensors"
+    conversion.convert(source, copy)
+    assert load(str(copy)).estimate == find("dan-real-x4").estimate
+    state, header = weights.read(copy)
+    weights.write_with(copy, state, weights.own_header(header))  # as what is changed is written
+    assert not load(str(copy)).estimate
 
 
 @pytest.mark.parametrize("wrapping", [None, *weights.WRAPPINGS])
