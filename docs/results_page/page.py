@@ -117,8 +117,15 @@ def render(models: Iterable[Model], runs: tuple[Run, ...], stored: Path) -> str:
     for path in benches:
         answer = json.loads(path.read_text(encoding="utf-8"))
         parts += [f"`{path.stem}`:", tables.speed(answer)]
-    parts += ["## Commands", commands(runs)]
+    parts += ["## Commands", ELSEWHERE, commands(runs)]
     return "\n\n".join(part.strip() for part in parts if part.strip()) + "\n"
+
+
+ELSEWHERE = """\
+Of the models of the zoo these can be repeated by anybody. Names that end in `.safetensors` are of
+files: `told` and `estimating` are the two runs of entry 18 of [training-log.md](training-log.md),
+`edsr-*` the twins of entries 12 to 14, none of which is in this repository; `dan-*` beside the
+twins are released weights."""
 
 
 def _by_protocol(runs: Iterable[Run]) -> list[str]:

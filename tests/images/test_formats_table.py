@@ -259,7 +259,8 @@ differences are those of reading and writing.
 - *Colours* is the largest difference of flat patches after the trip, in levels of 0 to 255 of the
   file's own numbers (of sRGB for inks), the worst of three channels, from the
   nearest that the bits of the result can hold. 0 means up to half a level, which is
-  rounding. JPEG is written at quality 95 and AVIF at 90, the defaults.
+  rounding. JPEG is written at quality 95 and AVIF at 90, the defaults;
+  WebP is lossless unless `--quality` is given, which means nothing to the others.
 - *Alpha* is compared on flat areas. *ICC* is compared byte for byte. *EXIF* is compared field for
   field, but for orientation, size and software. A dash means that there was none to compare.
 

@@ -33,6 +33,7 @@ the registry of networks; the tests fail if this page is not what they find.
   ones know only of themselves, overlap widely and are blended.
 - *Estimate* is what the network says of the degradation; only a vector is shown in words.
 - *Recipe* is a file of `training/recipes` if there is one.
+- Weights of `dan-real-gan-x4` lie in the repository's history; the README says how to get them.
 - *Paper* is PSNR of the authors' own weights in dB: on the Y channel, on the first data set of
   `sr-cli models show NAME`, which lists the others; in RGB for PDM. Data in
   brackets are DMSR's blur and noise.
@@ -52,8 +53,9 @@ network and no entry. PDM's degradation networks and all discriminators are for 
 - `--model hf:owner/repo/file[@revision]` takes the same from the Hugging Face Hub. `HF_HOME`,
   `HF_HUB_OFFLINE`, `HF_ENDPOINT` and `HF_TOKEN` mean what they mean everywhere.
 - With `pip install 'sr-cli[spandrel]'`, `--model FILE` also takes the networks that spandrel knows
-  (SwinIR, SPAN, Compact and dozens more), without an estimate and with blended tiles. The other way
-  round, `sr_cli.integrations.spandrel.install()` makes spandrel read the networks above.
+  (SwinIR, SPAN, Compact and dozens more), without an estimate and with blended tiles. It brings
+  torchvision along, which may exchange your torch: name the version that you have beside it. The
+  other way round, `sr_cli.integrations.spandrel.install()` makes spandrel read the networks above.
 - The number of iterations leaves no trace in weights. Our files tell it in their header; of others
   it is taken as published.
 
