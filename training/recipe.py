@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 import math
+import re
 import tomllib
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -174,6 +175,8 @@ def _check(recipe: Recipe, source: str) -> None:
     """What the types alone do not say."""
     if not recipe.phase:
         raise RecipeError(f"{source}: a recipe needs at least one [[phase]].")
+    if not re.fullmatch(r"[\w.-]+", recipe.model):
+        raise RecipeError(f"{source}: 'model' names a file, so '{recipe.model}' cannot be.")
     for sentence in out_of_range(recipe):
         raise RecipeError(f"{source}: {sentence}.")
     for index, phase in enumerate(recipe.phase):

@@ -85,8 +85,9 @@ def _figure(answer: dict[str, Any], model: str) -> dict[str, Any]:
 
 
 def _of(model: str, told: Any, what: str) -> Any:
-    """What is told of a model, by its name or that of its file."""
-    found = [told[name] for name in (model, f"{model}.safetensors") if name in told]
+    """What is told of a model, by its name or that of its file, wherever that was."""
+    names = (model, f"{model}.safetensors")
+    found = [value for name, value in told.items() if Path(name).name in names]
     if not found:
         raise ValueError(f"{what} are not of {model}")
     return found[0]

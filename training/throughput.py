@@ -32,6 +32,7 @@ from training.initial import build_network
 from training.later import LATER, Moment
 from training.learner import Learner
 from training.losses import Objectives
+from training.losses.features import FeaturesError
 from training.pool import Pairs
 from training.processes import Processes
 from training.recipe import RecipeError, load_recipe
@@ -238,6 +239,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--profile", action="store_true", help="show where the time goes, too")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args(arguments)
+    if not options.seconds > 0:
+        parser.error("--seconds must be above 0")
+    try:
+        device = torch.device(options.device)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError, ImportError):
+        parser.error(f"the device '{options.device}' is not usable here")
     try:
         recipe = load_recipe(options.recipe, options.changes)
         whole = load_recipe(options.recipe)
@@ -250,18 +258,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
             corpus = read_corpus(options.data, crop, recipe.data.memory, recipe.data.shrunk)
         else:
             corpus = made_pictures(2 * crop)
-    except (RecipeError, CorpusError) as error:
+        spare_threads(device)
+        bench = Bench(
+            recipe,
+            phase,
+            corpus,
+            device,
+            half=options.precision == "bf16",
+            compiled=options.compile,
+            captured=not options.no_capture,
+        )
+    except (RecipeError, CorpusError, FeaturesError) as error:
         parser.error(str(error))
-    spare_threads(torch.device(options.device))
-    bench = Bench(
-        recipe,
-        phase,
-        corpus,
-        torch.device(options.device),
-        half=options.precision == "bf16",
-        compiled=options.compile,
-        captured=not options.no_capture,
-    )
     found = bench.run(options.seconds)
     text = json.dumps(asdict(found)) if options.json else described(found, whole)
     sys.stdout.write(text + "\n")

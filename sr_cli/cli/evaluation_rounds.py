@@ -72,6 +72,10 @@ def times(scales: Iterable[int]) -> str:
     return ", ".join(f"x{scale}" for scale in scales)
 
 
+NOT_BLUR = ("real", "real-published", "real-cropped", "blur-noise")
+"""Protocols with noise or JPEG in them."""
+
+
 def plan(
     settings: Settings,
     data: list[Path],
@@ -127,6 +131,10 @@ def _models(names: list[str], settings: Settings, scales: list[int]) -> list[Mod
             raise console.CommandError(
                 f"{one.name} enlarges x{one.scale}, but the protocol {protocol.name} is for "
                 f"{times(protocol.scales)}."
+            )
+        if one.layout is not None and one.layout.name == "blur" and protocol.name in NOT_BLUR:
+            console.note(
+                f"{one.name} is for pictures that are blurred and nothing else: --protocol aniso"
             )
         if scales and one.scale not in scales:
             raise console.CommandError(

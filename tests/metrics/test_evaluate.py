@@ -309,6 +309,14 @@ def test_one_condition_of_a_protocol_that_reports_them_apart(
         assert run.status == 0, run.err
 
 
+def test_a_protocol_that_a_model_is_not_for_is_noticed(
+    program: Program, data: Path, small_blur: Path
+) -> None:
+    run = ("evaluate", "-m", small_blur, "--data", data, "--protocol")
+    assert "--protocol aniso" in program(*run, "blur-noise").err
+    assert program(*run, "aniso").err == ""
+
+
 def test_repeats_are_told_apart(program: Program, data: Path, tmp_path: Path) -> None:
     rows = tmp_path / "rows.csv"
     run = ("evaluate", "-m", "bicubic", "--data", data, "--repeats", 2, "--json")

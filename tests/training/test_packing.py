@@ -125,9 +125,13 @@ def test_weights_take_their_place_only_with_an_entry(
             release.main(wrong)
         assert stop.value.code == 2 and complaint in capsys.readouterr().err
         assert list(folder.iterdir()) == [] and file.read_text(encoding="utf-8") == before
-    release.main(of)
+    measured = tmp_path / "measured.json"
+    skill = {"stage2.jpeg_quality": {"correlation": 0.9, "error": 5.0, "count": 80}}
+    measured.write_text(json.dumps({"skill": {str(out / "dan-real-x4.safetensors"): skill}}))
+    release.main([*of, "--skill", str(measured)])
     model = manifest.parse(file.read_text(encoding="utf-8"))["dan-real-x4"]
     assert model.weights is not None and model.options["iterations"] == 1
+    assert model.estimate == skill
     (written,) = folder.iterdir()
     assert model.weights.sha256 == store.sha256(written)
     assert int(model.training["steps"]) == 8

@@ -71,6 +71,7 @@ def test_published_recipes_build_the_published_networks(name: str, parameters: f
         ("data.noise=[15.0, 0.0]", "'data.noise' must be from a small number"),
         ("data.noise=[0.0, inf]", "'data.noise' must be from a small number"),
         ("data.kernel=20", "must be odd"),
+        ("model='a/b'", "'model' names a file"),
         ("seed=9223372036854775807", "'seed' must be"),
         ("start.high_pass_filters=1.5", "'start.high_pass_filters' must be"),
         ("phase.0.lr_crop=16", "'phase.0.lr_crop' makes crops of 64 pixels.*needs 76"),

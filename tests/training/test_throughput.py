@@ -47,10 +47,18 @@ def test_it_prints_for_people_and_for_programs(
 def test_what_cannot_be_measured_is_said_before(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    of_features = (
+        *("--set", "loss.features='squeezenet'"),
+        *("--set", f"loss.features_folder='{tmp_path}'"),
+    )
     for wrong, complaint in (
         (["dan-real-x5"], "There is no recipe"),
         (["dan-real-x4", "--phase", "7"], "has the phases 0 to 0, not 7"),
         (["dan-real-x4", "--data", str(tmp_path / "nowhere")], "not a folder"),
+        (["dan-real-x4", "--seconds", "0"], "must be above 0"),
+        (["dan-real-x4", "--device", "bogus"], "'bogus' is not usable here"),
+        (["dan-real-x4", "--set", "loss.detail=1"], "detail"),
+        (["dan-real-gan-x4", *of_features], "squeezenet"),
     ):
         with pytest.raises(SystemExit) as stop:
             throughput.main(wrong)
