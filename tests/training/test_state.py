@@ -394,6 +394,8 @@ def test_a_signal_ends_a_run_with_status_0_and_a_saved_state(name: str, tmp_path
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
+        # What ignores a signal hands that on, as nohup does.
+        preexec_fn=lambda: signal.signal(getattr(signal, name), signal.SIG_DFL),
     )
     while checkpoint.latest(out / "stable") is None:
         assert run.poll() is None
