@@ -1,13 +1,15 @@
-"""Files that are whole or not there, even where a run is killed."""
+"""Files that are whole or not there, even where a run is killed, and files that nobody sees."""
 
 from __future__ import annotations
 
 import contextlib
 import errno
 import io
+import mmap
 import os
 import secrets
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -101,3 +103,22 @@ def _remove_abandoned(left: Path) -> None:
         with left.open("rb") as stream:
             if _lock(stream, wait=False):
                 left.unlink()  # still locked, so that `_owned` of another process notices
+
+
+def mapped(size: int) -> mmap.mmap:
+    """Memory that lies in a file of its own, below ``TMPDIR``.
+
+    The file is gone as soon as nothing maps it, whatever becomes of this program.
+
+    Args:
+        size: Bytes.
+
+    Raises:
+        OSError: There is no room for it.
+    """
+    with tempfile.TemporaryFile(prefix="sr-cli-") as file:
+        file.truncate(size)
+        if hasattr(os, "posix_fallocate"):
+            # A file with holes would kill the program when the disk runs full.
+            os.posix_fallocate(file.fileno(), 0, size)
+        return mmap.mmap(file.fileno(), size)

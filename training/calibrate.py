@@ -93,6 +93,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--crop", type=int, default=768, help="side of the high-resolution crops")
     parser.add_argument("--repeats", type=int, default=2)
     options = parser.parse_args(arguments)
+    if options.repeats < 1 or options.crop < SMALLEST_SIDE:
+        parser.error(f"--repeats must be at least 1, --crop at least {SMALLEST_SIDE}")
     try:
         recipe = load_recipe(options.recipe, options.changes)
         model = degrader(recipe)
@@ -102,14 +104,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if header.get("network") != "DAN" or model.layout is None:
             parser.error(f"{options.weights} is no DAN, or {recipe.name} tells no vector")
         network = channels_last(DAN(**told))
-        if (network.scale, told.get("degradation_size", 42)) != (model.scale, len(model.layout)):
+        numbers = network.degradation_tail.out_channels
+        if (network.scale, numbers) != (model.scale, len(model.layout)):
             parser.error(f"{options.weights} is of another scale or degradation than {recipe.name}")
         network.load_state_dict(state)
         corpus = read_corpus([options.data], min(256, options.crop))
     except (RecipeError, ZooError, CorpusError, RuntimeError, TypeError) as error:
         parser.error(" ".join(str(error).splitlines()[:2]))
-    if options.repeats < 1 or options.crop < SMALLEST_SIDE:
-        parser.error(f"--repeats must be at least 1, --crop at least {SMALLEST_SIDE}")
     estimate, truth = estimates(network, model, corpus, options.crop, options.repeats)
     calibrate(network, model.layout, estimate, truth)
     try:

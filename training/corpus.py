@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import mmap
-import os
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +17,7 @@ from torch import Tensor
 
 from sr_cli.images.discovery import find_pictures
 from sr_cli.images.reading import FORMATS
+from sr_cli.temporary import mapped
 
 Picture = NDArray[np.uint8]
 
@@ -236,12 +235,7 @@ def _paths(folders: Iterable[Path]) -> Iterator[Path]:
 def _mapped_file(size: int) -> Picture:
     """``size`` bytes of a file that nobody else sees."""
     try:
-        with tempfile.TemporaryFile() as file:
-            file.truncate(size)
-            if hasattr(os, "posix_fallocate"):
-                # A file with holes would kill the program when the disk runs full.
-                os.posix_fallocate(file.fileno(), 0, size)
-            return np.frombuffer(mmap.mmap(file.fileno(), size), np.uint8)
+        return np.frombuffer(mapped(size), np.uint8)
     except OSError as error:
         raise CorpusError(
             f"The decoded pictures take {size / 1e9:.1f} GB and {tempfile.gettempdir()} cannot "

@@ -71,7 +71,7 @@ class Feeder:
         self.phase = phase
         self.truth = truth
         self.pool = Pool(
-            lambda: self._make(truth),
+            self._make,
             self.data.pool // count,
             phase.batch // count,
             self.data.reuse,
@@ -92,7 +92,7 @@ class Feeder:
         return pairs
 
     @torch.no_grad()
-    def _make(self, truth: Truth) -> Pairs:
+    def _make(self) -> Pairs:
         phase, scale = self.phase, self.model.scale
         size = phase.lr_crop + 2 * phase.margin
         batch = phase.batch * self.data.batches
@@ -110,7 +110,7 @@ class Feeder:
         corner = phase.margin + self._shifts(batch, phase.shift)[mine]
         lr = window(lr, corner, phase.lr_crop)
         hr = window(hr, corner * scale, phase.lr_crop * scale)
-        known = torch.cat([self._known(some, truth) for some in drawn])
+        known = torch.cat([self._known(some) for some in drawn])
         return Pairs((lr * 255).round().byte(), hr, send(known, self.device))
 
     def _drawn(self, batch: int, mine: slice) -> list[Any]:
@@ -124,10 +124,10 @@ class Feeder:
                 found.append(share)
         return found
 
-    def _known(self, drawn: Any, truth: Truth) -> Tensor:
-        if truth == "nothing":
+    def _known(self, drawn: Any) -> Tensor:
+        if self.truth == "nothing":
             return torch.zeros(len(drawn), 0)
-        return self.model.vector(drawn) if truth == "vector" else self.model.kernels(drawn)
+        return self.model.vector(drawn) if self.truth == "vector" else self.model.kernels(drawn)
 
     def _shifts(self, batch: int, most: int) -> Tensor:
         """Rows and columns ``(batch, 2)`` by which crops lie off their margin's middle."""
@@ -170,7 +170,7 @@ class Feeder:
     def _fits(self, pairs: Pairs) -> bool:
         """Whether a pool's pairs are such as are made now; if not, one begins with none."""
         one = self.model.sample(1, torch.Generator())
-        known = self._known(one, self.truth).shape[1]
+        known = self._known(one).shape[1]
         wanted = self.pool.size, self.phase.lr_crop, known
         return wanted == (len(pairs), pairs.lr.shape[-1], pairs.truth.shape[1])
 

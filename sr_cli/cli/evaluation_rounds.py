@@ -72,10 +72,6 @@ def times(scales: Iterable[int]) -> str:
     return ", ".join(f"x{scale}" for scale in scales)
 
 
-NOT_BLUR = ("real", "real-published", "real-cropped", "blur-noise")
-"""Protocols with noise or JPEG in them."""
-
-
 def plan(
     settings: Settings,
     data: list[Path],
@@ -132,7 +128,7 @@ def _models(names: list[str], settings: Settings, scales: list[int]) -> list[Mod
                 f"{one.name} enlarges x{one.scale}, but the protocol {protocol.name} is for "
                 f"{times(protocol.scales)}."
             )
-        if one.layout is not None and one.layout.name == "blur" and protocol.name in NOT_BLUR:
+        if one.layout is not None and one.layout.name == "blur" and protocol.more_than_blur:
             console.note(
                 f"{one.name} is for pictures that are blurred and nothing else: --protocol aniso"
             )

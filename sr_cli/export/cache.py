@@ -13,7 +13,6 @@ from sr_cli import __version__
 from sr_cli.inference.backend import Precision
 from sr_cli.inference.errors import InferenceError
 from sr_cli.inference.onnx_file import FORMAT, OnnxFile, read
-from sr_cli.temporary import sweep
 from sr_cli.zoo import hub, store
 from sr_cli.zoo.manifest import ZooError, find
 
@@ -85,6 +84,5 @@ def _made(name: str, precision: Precision, told: Callable[[str], None] | None) -
     # Without a cache it takes longer, and that is all.
     with contextlib.suppress(OSError):
         place.parent.mkdir(parents=True, exist_ok=True)
-        sweep(place.parent)
         making.write(file, place)
     return file

@@ -19,7 +19,7 @@ from sr_cli.export.unrolled import unrolled
 from sr_cli.inference.backend import Precision
 from sr_cli.inference.errors import InferenceError
 from sr_cli.inference.onnx_file import LOWEST_OPSET, PRODUCER, Facts, OnnxFile
-from sr_cli.temporary import replacing
+from sr_cli.temporary import replacing, sweep
 from sr_cli.zoo import store
 from sr_cli.zoo.loading import LoadedModel, load, weights_file
 from sr_cli.zoo.manifest import find, of_digest
@@ -111,5 +111,6 @@ def converted(
 
 def write(file: OnnxFile, path: Path) -> None:
     """Write a file, which appears whole or not at all and replaces one that is there."""
+    sweep(path.parent)
     with replacing(path) as stream:
         stream.write(file.model.SerializeToString(deterministic=True))

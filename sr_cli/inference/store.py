@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import mmap
-import os
 import tempfile
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
 from sr_cli.inference.backend import Array, Backend
 from sr_cli.inference.errors import InferenceError
 from sr_cli.inference.tiles import Window
+from sr_cli.temporary import mapped
 
 BAND = 64
 """Rows that are allocated and let go together."""
@@ -56,7 +55,7 @@ class Memory:
             self._drop_spare()
         if self.held + size > self.limit:
             self.spilled += size
-            memory = _file_memory(size, self.backend.store_dtype)
+            memory = np.frombuffer(_file_memory(size), self.backend.store_dtype)
             return Band(self.backend.wrap(memory, *shape), 0)
         self.held += size
         self.peak = max(self.peak, self.held)
@@ -77,19 +76,14 @@ class Memory:
         self.spare.clear()
 
 
-def _file_memory(size: int, kind: np.dtype[Any]) -> np.ndarray[Any, Any]:
-    # Deleted as soon as nothing maps it, whatever becomes of this program.
-    with tempfile.TemporaryFile(prefix="sr-cli-") as file:
-        try:
-            if hasattr(os, "posix_fallocate"):
-                # A file with holes would kill the program when the disk runs full.
-                os.posix_fallocate(file.fileno(), 0, size)
-        except OSError as error:
-            raise InferenceError(
-                f"{tempfile.gettempdir()} has no room for the features of so large a picture "
-                f"({error.strerror}); set TMPDIR to a folder on a larger disk"
-            ) from None
-        return np.memmap(file, kind, "r+", 0, (size // kind.itemsize,))
+def _file_memory(size: int) -> mmap.mmap:
+    try:
+        return mapped(size)
+    except OSError as error:
+        raise InferenceError(
+            f"{tempfile.gettempdir()} has no room for the features of so large a picture "
+            f"({error.strerror}); set TMPDIR to a folder on a larger disk"
+        ) from None
 
 
 @dataclass

@@ -94,6 +94,8 @@ class Protocol:
     """Pixels that figures leave out on each side; None for as many as the scale."""
     rounded_luma: bool
     by_condition: bool = False
+    more_than_blur: bool = False
+    """Whether there is noise or JPEG in what it makes."""
 
     def at(self, scale: int) -> Benchmark:
         """The protocol at one of its scales.
@@ -219,6 +221,7 @@ PROTOCOLS: dict[str, Protocol] = {
             _real("physical"),
             4,
             True,
+            more_than_blur=True,
         ),
         Protocol(
             "real-published",
@@ -227,6 +230,7 @@ PROTOCOLS: dict[str, Protocol] = {
             _real("published"),
             4,
             True,
+            more_than_blur=True,
         ),
         Protocol(
             "real-cropped",
@@ -235,6 +239,7 @@ PROTOCOLS: dict[str, Protocol] = {
             _cropped,
             4,
             True,
+            more_than_blur=True,
         ),
         Protocol(
             "gaussian8",
@@ -260,6 +265,7 @@ PROTOCOLS: dict[str, Protocol] = {
             None,
             False,
             by_condition=True,
+            more_than_blur=True,
         ),
         Protocol(
             "paired",
