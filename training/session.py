@@ -10,7 +10,7 @@ from types import FrameType
 
 import torch
 
-from training import checkpoint
+from training import checkpoint, record
 from training.corpus import Corpus, read_corpus
 from training.packing import FOLDER as RELEASE
 from training.packing import WEIGHTS, pack
@@ -70,11 +70,20 @@ def run_session(
     if resume:
         found = trainer.resume()
         tell(f"resumed at step {trainer.step}" if found else f"nothing to resume in {out}")
+        if found:
+            for change in record.changes(out, recipe):
+                tell(f"the recipe has changed: {change}")
     if recipe.start.after and options.weights is None and not found:
         tell(
             f"this recipe is meant to go on from the weights of {recipe.start.after} "
             "(--weights FILE); it starts from fresh ones"
         )
+
+    if trainer.processes.main:
+        try:
+            record.write(out, recipe)
+        except OSError as error:
+            tell(f"{out / record.RECORD} could not be written: {error.strerror}")
 
     def watch(progress: Progress) -> None:
         bar(progress.step, progress.steps)

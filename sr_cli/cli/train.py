@@ -13,6 +13,9 @@ import typer
 from sr_cli.cli import console, options
 from sr_cli.zoo.manifest import DEFAULT_MODEL
 
+RUNS = Path("runs")
+"""Where runs are kept if nothing else is said."""
+
 
 class TrainPrecisionName(StrEnum):
     """Precisions that can be trained in."""
@@ -24,8 +27,12 @@ class TrainPrecisionName(StrEnum):
 
 def train(
     recipe: Annotated[
-        str, typer.Argument(help="Name from --list, or the path of a TOML file.")
-    ] = DEFAULT_MODEL,
+        str | None,
+        typer.Argument(
+            help="Name from --list, or the path of a TOML file. If not given: with --resume the "
+            f"recipe that the run's folder keeps, else {DEFAULT_MODEL}."
+        ),
+    ] = None,
     data: Annotated[
         list[Path] | None, typer.Option(help="Folder of photographs; may be repeated.")
     ] = None,
@@ -78,11 +85,17 @@ def train(
     Example: sr-cli train dan-real-x4-cpu --data photos/ --val held-out/ --time-budget 2h
     """
     from training.recipe import load_recipe, recipe_names, shown
+    from training.record import RECORD
 
     if list_:
         for name in recipe_names():
             console.out.print(f"{name}: {load_recipe(name).description}", markup=False)
         return
+    if recipe is None:
+        recipe = DEFAULT_MODEL
+        kept = (out if out is not None else RUNS / recipe) / RECORD
+        if resume and kept.exists():
+            recipe = str(kept)
     chosen = load_recipe(recipe, set_ or ())
     if show:
         console.out.print(shown(chosen), markup=False, end="")
@@ -105,7 +118,7 @@ def train(
     from training.session import run_session
     from training.trainer import Options
 
-    folder = out if out is not None else Path("runs") / chosen.name
+    folder = out if out is not None else RUNS / chosen.name
     place = torch_device(device)
     half = precision is not TrainPrecisionName.FP32
     if precision is TrainPrecisionName.AUTO:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import torch
 
+from tests.conftest import Outcome
 from tests.training.conftest import CPU
 from training.options import Options
+from training.recipe import load_recipe
+from training.record import RECORD
 from training.schema import Recipe
 from training.session import HOST_THREADS, run_session, spare_threads
 
@@ -50,3 +53,58 @@ def test_beside_a_gpu_few_threads_are_left_to_the_processor() -> None:
     torch.set_num_threads(1)
     spare_threads(torch.device("cuda"))
     assert torch.get_num_threads() == 1  # as was asked for
+
+
+def session(recipe: Recipe, photographs: Path, folder: Path, *, resume: bool) -> list[str]:
+    """What a session of no steps says."""
+    said: list[str] = []
+    run_session(
+        *(recipe, [photographs], None, folder, CPU),
+        options=Options(half=False, last_step=0),
+        resume=resume,
+        tell=said.append,
+        bar=lambda *_: None,
+    )
+    return said
+
+
+def test_a_run_keeps_its_recipe_and_tells_what_has_changed_since(
+    small_file: Path, photographs: Path, tmp_path: Path
+) -> None:
+    begun = load_recipe(str(small_file), ["phase.0.batch=2", "loss.features_folder=here"])
+    session(begun, photographs, tmp_path / "run", resume=False)
+    assert load_recipe(str(tmp_path / "run" / RECORD)) == begun
+
+    again = session(begun, photographs, tmp_path / "run", resume=True)
+    assert not any("changed" in line for line in again)
+
+    now = load_recipe(str(small_file), ["loss.features_folder=here", "phase.2.iterations=2"])
+    changed = session(now, photographs, tmp_path / "run", resume=True)
+    assert "the recipe has changed: phase.0.batch = 4, was 2" in changed
+    assert "the recipe has changed: phase.2.iterations = 2, was 3" in changed
+    assert sum("changed" in line for line in changed) == 2
+    assert load_recipe(str(tmp_path / "run" / RECORD)) == now
+
+
+def test_a_record_that_is_no_recipe_hinders_nothing(
+    small: Recipe, photographs: Path, tmp_path: Path
+) -> None:
+    session(small, photographs, tmp_path, resume=False)
+    (tmp_path / RECORD).write_text("network = 3")
+    assert not any("changed" in s for s in session(small, photographs, tmp_path, resume=True))
+    (tmp_path / RECORD).unlink()
+    (tmp_path / RECORD).mkdir()
+    said = session(small, photographs, tmp_path, resume=True)
+    assert any(f"{tmp_path / RECORD} could not be written" in line for line in said)
+
+
+def test_resuming_needs_no_recipe_if_the_folder_keeps_one(
+    program: Callable[..., Outcome], small_file: Path, photographs: Path, tmp_path: Path
+) -> None:
+    run = ("--data", str(photographs), "--out", str(tmp_path / "run"), "--device", "cpu")
+    begun = program("train", str(small_file), *run, "--steps", "1", "--set", "phase.0.batch=2")
+    assert begun.status == 0, begun.err
+    again = program("train", "--resume", *run, "--steps", "2")
+    assert again.status == 0 and "resumed at step 1" in again.err, again.err
+    assert "changed" not in again.err
+    assert 'name = "small"' in (tmp_path / "run" / RECORD).read_text()
