@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageFile
 from torch import Tensor
 
 from sr_cli.images.discovery import find_pictures
-from sr_cli.images.reading import FORMATS
+from sr_cli.images.reading import FORMATS, deep_gray
 from sr_cli.temporary import mapped
 
 Picture = NDArray[np.uint8]
@@ -205,24 +205,22 @@ def _read(path: Path, copies: Sequence[tuple[float, tuple[int, int]]]) -> list[P
     ]
 
 
-def _opened(path: Path) -> Image.Image:
+def _opened(path: Path) -> ImageFile.ImageFile:
     """By the decoders of `sr_cli.images` alone: others, such as EPS, run programs."""
     Image.init()
     return Image.open(path, formats=[name for name in FORMATS if name in Image.OPEN])
 
 
-def _eight_bits(image: Image.Image) -> Image.Image:
-    """Grey of 16 bits, which Pillow would cut off at white, as 8; anything else as it is.
+def _eight_bits(image: ImageFile.ImageFile) -> Image.Image:
+    """Gray of more bits, which Pillow would cut off at white, as 8; anything else as it is.
 
     Raises:
-        ValueError: Nobody knows which of its numbers is white.
+        PictureError: Nobody knows which of its numbers is white.
     """
-    if image.mode == "F" or (image.mode == "I" and image.format not in ("PNG", "PPM")):
-        raise ValueError(image.mode)
-    if image.mode != "I" and not image.mode.startswith("I;16"):
+    levels = deep_gray(image)
+    if levels is None:
         return image
-    levels = np.asarray(image).astype(np.float64) / 257
-    return Image.fromarray(levels.round().clip(0, 255).astype(np.uint8))
+    return Image.fromarray((levels / 257).round().astype(np.uint8))
 
 
 def _paths(folders: Iterable[Path]) -> Iterator[Path]:

@@ -237,12 +237,9 @@ def _pixels(image: ImageFile.ImageFile, data: bytes) -> _Pixels:
     raw = _raw_mode(image)
     if image.mode in ("RGB", "RGBA") and _is_deep(image, raw):
         return _deep_color(image, data, raw)
-    if image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PPM", "PNG")):
-        return _deep_gray(image, raw)
-    if image.mode in ("I", "F"):
-        raise PictureError(
-            "its pixels are 32-bit or signed numbers without a fixed white; save it with 16 bits"
-        )
+    if (gray := deep_gray(image)) is not None:
+        samples = gray[..., None]
+        return _Pixels(samples, "gray", "I;16", _keyed(samples, image.info.get("transparency")))
     return _shallow(image)
 
 
@@ -338,17 +335,37 @@ def _divided(samples: Samples, alpha: Samples) -> Samples:
     return np.rint(np.minimum(samples / share, 65535)).astype(np.uint16)
 
 
-def _deep_gray(image: ImageFile.ImageFile, raw: str) -> _Pixels:
+def deep_gray(image: ImageFile.ImageFile) -> Samples | None:
+    """The levels of a gray picture of more than 8 bits, of which Pillow makes no 8-bit ones.
+
+    Args:
+        image: From `opened`, or an `Image.open` of our formats.
+
+    Returns:
+        ``(H, W)``, 65535 for white; None of any other picture, which is then not decoded yet.
+
+    Raises:
+        PictureError: Nobody knows which of its numbers is white.
+    """
+    raw = _raw_mode(image)
+    if not (image.mode.startswith("I;16") or (image.mode == "I" and image.format in _WHITE_KNOWN)):
+        if image.mode in ("I", "F"):
+            raise PictureError(
+                "its pixels are 32-bit or signed numbers without a fixed white; save it with 16 "
+                "bits"
+            )
+        return None
     tags: Any = getattr(image, "tag_v2", {})
     inverted = tags.get(262) == 0
     image.load()
     values: Samples = np.asarray(image).astype(np.uint16)
     if raw == "I;12":
         values = (values * np.uint16(16) + values // np.uint16(256)).astype(np.uint16)
-    samples = (65535 - values if inverted else values)[..., None]
-    return _Pixels(samples, "gray", "I;16", _keyed(samples, image.info.get("transparency")))
+    return 65535 - values if inverted else values
 
 
+_WHITE_KNOWN = ("PPM", "PNG")
+"""Formats whose pixels of 32 bits have 65535 for white."""
 _GRAY_STEPS = {"L;2": 85, "L;4": 17}
 """Levels of 8 bits between two of a PNG with fewer."""
 

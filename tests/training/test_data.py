@@ -18,6 +18,7 @@ from PIL import Image
 from torch import Tensor
 
 from sr_cli.degradation.layout import TWO_STAGE
+from sr_cli.images import read
 from tests.conftest import Outcome, scene
 from training.corpus import Corpus, CorpusError, _batches, read_corpus
 from training.crops import Cropper
@@ -170,6 +171,32 @@ def test_grey_of_16_bits_keeps_its_levels(tmp_path: Path) -> None:
     Image.fromarray(grey.astype(np.uint16)).save(tmp_path / "a.png")
     (picture,) = read_corpus([tmp_path], 64).pictures
     assert np.abs(picture - grey[..., None] / 257).max() <= 0.51
+
+
+def gray_tiff(strip: bytes, side: int, bits: int, photometric: int) -> bytes:
+    """A square TIFF of one channel."""
+    tags = (256, side), (257, side), (258, bits), (259, 1), (262, photometric), (273, 8)
+    tags += (277, 1), (278, side), (279, len(strip))
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags)
+    return b"".join(
+        (
+            struct.pack("<2sHI", b"II", 42, 8 + len(strip)),
+            strip,
+            struct.pack("<H", len(tags)) + entries + bytes(4),
+        )
+    )
+
+
+def test_gray_of_12_bits_and_gray_with_a_white_zero_are_what_they_are(tmp_path: Path) -> None:
+    gray = np.linspace(0, 4095, 64 * 64).round().astype(np.uint32)
+    pairs = (gray[0::2] << 12) | gray[1::2]
+    twelve = np.stack([pairs >> 16, pairs >> 8 & 255, pairs & 255], 1).astype(np.uint8)
+    (tmp_path / "a.tif").write_bytes(gray_tiff(twelve.tobytes(), 64, 12, 1))
+    inverted = (65535 - gray * 65535 // 4095).astype("<u2")
+    (tmp_path / "b.tif").write_bytes(gray_tiff(inverted.tobytes(), 64, 16, 0))
+    for picture in read_corpus([tmp_path], 64).pictures:
+        assert np.abs(picture - gray.reshape(64, 64, 1) / 4095 * 255).max() < 0.6
+    assert np.abs(read(tmp_path / "a.tif").rgb - gray.reshape(64, 64, 1) / 4095).max() < 1e-4
 
 
 def test_whatever_a_decoder_raises_is_counted(
