@@ -215,8 +215,15 @@ def principal_components(model: Degrader, count: int, draws: int = 30_000) -> Te
 
     Returns:
         ``(side**2, count)``; each component's largest weight is positive.
+
+    Raises:
+        ValueError: A kernel has fewer numbers than that.
     """
     generator = torch.Generator().manual_seed(0)
+    numbers = model.kernels(model.sample(1, generator)).shape[1]
+    if count > numbers:
+        raise ValueError(f"kernels of {numbers} numbers have no {count} principal components")
+    generator.manual_seed(0)
     drawn = model.kernels(model.sample(draws, generator)).double()
     drawn = drawn - drawn.mean(0)
     _, vectors = torch.linalg.eigh(drawn.T @ drawn)

@@ -71,15 +71,15 @@ def build_network(
     options = dict(recipe.network.options)
     if (iterations := recipe.phase[recipe.begins].iterations) is not None:
         options["iterations"] = iterations
+    whole = start is not None and not recipe.start.fitting
     try:
         network: SuperResolver = family(recipe.network.family).build(**options)
+        _initialise(network, recipe)
+        if not whole and model is not None and isinstance(network, KernelAlternation | DMSR):
+            encoded = network.deblur if isinstance(network, DMSR) else network
+            encoded.set_encoder(principal_components(model, options["code_size"]))
     except (ValueError, KeyError) as error:
         raise RecipeError(f"{recipe.name}: {recipe.network.family}: {error}") from None
-    _initialise(network, recipe)
-    whole = start is not None and not recipe.start.fitting
-    if not whole and model is not None and isinstance(network, KernelAlternation | DMSR):
-        encoded = network.deblur if isinstance(network, DMSR) else network
-        encoded.set_encoder(principal_components(model, options["code_size"]))
     if start is not None:
         taken = _start_from(network, start, fitting=recipe.start.fitting)
         if tell and taken < (number := len(network.state_dict())):

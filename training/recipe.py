@@ -148,7 +148,11 @@ def _change(table: dict[str, Any], change: str) -> None:
 def _check_sides(recipe: Recipe, source: str) -> None:
     """Whether all crops are large enough to be degraded."""
     scale = recipe.network.scale
-    smallest = SMALLEST_SIDE if recipe.data.degradation == "two-stage" else 8 * scale
+    smallest = 8 * scale
+    if recipe.data.degradation == "two-stage":
+        smallest = SMALLEST_SIDE
+    elif recipe.data.degradation != "blur":  # edges are reflected by half a kernel
+        smallest = max(smallest, recipe.data.kernel // 2 + 1)
     sides = {f"phase.{i}.lr_crop": recipe.crop(phase) for i, phase in enumerate(recipe.phase)}
     sides["validation.crop"] = recipe.validation.side(scale)
     for key, side in sides.items():

@@ -244,10 +244,11 @@ class TwoStageModel:
             if gaussian:
                 sigma = stage.gaussian_sigma[index].to(x)
                 shared = self.preset == "published"
-                noise = gaussian_noise(x[there], sigma, grey, generator, shared_grey=shared)
+                noise = gaussian_noise(x[: len(index)], sigma, grey, generator, shared_grey=shared)
             else:
-                noise = poisson_noise(x[there], stage.poisson_level[index].to(x), grey, generator)
-            noisy[there] += noise
+                level = stage.poisson_level[index].to(x)
+                noise = poisson_noise(x.index_select(0, there), level, grey, generator)
+            noisy.index_add_(0, there, noise)
         return noisy
 
     def _compress(self, x: Tensor, stage: Stage) -> Tensor:
@@ -256,9 +257,8 @@ class TwoStageModel:
             return x
         there = index.to(x.device)
         quality = stage.jpeg_quality[index].to(x)
-        compressed = x.clone()
-        compressed[there] = jpeg(x[there], quality, physical=self.preset == "physical")
-        return compressed
+        compressed = jpeg(x.index_select(0, there), quality, physical=self.preset == "physical")
+        return x.index_copy(0, there, compressed)
 
 
 class _Draw:

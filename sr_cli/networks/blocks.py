@@ -32,10 +32,17 @@ class ChannelAttention(nn.Module):
     """Weighs each channel by what all channels are on average over the picture (as in RCAN).
 
     Input and output are ``(N, features, H, W)``.
+
+    Raises:
+        ValueError: There are too few features to squeeze.
     """
 
     def __init__(self, features: int, reduction: int = 16, slope: float = 0.0) -> None:
         super().__init__()
+        if features < reduction:
+            raise ValueError(
+                f"channel attention needs at least {reduction} features, and would get {features}"
+            )
         self.squeeze = nn.Conv2d(features, features // reduction, 1)
         self.act = nn.LeakyReLU(slope)
         self.excite = nn.Conv2d(features // reduction, features, 1)

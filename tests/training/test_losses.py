@@ -151,6 +151,11 @@ def test_the_shape_of_a_blur_is_the_root_of_its_kernels_second_moments() -> None
     torch.testing.assert_close(between * (down + across), moments["between"], rtol=0, atol=1e-3)
 
 
+def test_the_shape_of_a_blur_cannot_be_read_from_two_numbers() -> None:
+    with pytest.raises(ValueError, match=r"'loss.shape' needs .* 3 features"):
+        ShapeLoss(1.0, BlurDegrader(BlurModel(4)), 2, CPU)
+
+
 def test_the_shape_is_asked_for_after_every_iteration_and_of_the_estimator_alone() -> None:
     recipe = load_recipe("dan-blur-x4", [*NARROW["DAN"], "loss.shape=0.5", "loss.vector=0"])
     model = degrader(recipe)

@@ -116,6 +116,13 @@ def test_what_a_network_cannot_do_is_refused() -> None:
         load_recipe("edsr-blur-x4", ["phase.0.trains='restorer'"])
     with pytest.raises(RecipeError, match="scales 2 and 4 only"):
         load_recipe("dan-blur-x4", ["network.scale=3"])
+    with pytest.raises(RecipeError, match=r"crops of 256 pixels.*needs 301"):
+        load_recipe("danv1-iso-x4", ["data.kernel=601"])
+    with pytest.raises(RecipeError, match="DANv1: channel attention needs at least 16 features"):
+        build_network(load_recipe("danv1-iso-x4", ["network.features=16"]))
+    wide = load_recipe("danv1-iso-x4", ["network.code_size=26", "data.kernel=5"])
+    with pytest.raises(RecipeError, match="kernels of 25 numbers have no 26 principal"):
+        build_network(wide, degrader(wide))
     with pytest.raises(RecipeError, match="are for the family DAN"):
         build_network(load_recipe("edsr-blur-x4", ["start.high_pass_filters=0.5"]))
     with pytest.raises(RecipeError, match="scale must be 2, 3 or 4"):

@@ -37,7 +37,8 @@ class ShapeLoss:
         device: Of the features; what is fixed is put there once, so that no step has to wait.
 
     Raises:
-        ValueError: The degradation's vector has no sigma_x, sigma_y and theta of one blur.
+        ValueError: The degradation's vector has no sigma_x, sigma_y and theta of one blur, or there
+            are fewer channels than these.
     """
 
     def __init__(self, weight: float, model: Degrader, features: int, device: torch.device) -> None:
@@ -45,6 +46,8 @@ class ShapeLoss:
         layout = model.layout
         if layout is None or layout.name != "blur":
             raise ValueError("only the vectors of the degradation 'blur' tell one blur's shape")
+        if features < len(NUMBERS):
+            raise ValueError(f"'loss.shape' needs a network of at least {len(NUMBERS)} features")
         self.index, self.low, self.high = (places.to(device) for places in _places(layout))
         generator = torch.Generator().manual_seed(0)
         self.readout = torch.linalg.qr(torch.randn(features, 3, generator=generator)).Q.to(device)
