@@ -50,6 +50,8 @@ _AFFIXES = re.compile(
     re.IGNORECASE,
 )
 """What names of the two pictures of a pair differ in: role, scale and track."""
+_SCALE = re.compile(r"[_-]?x\d+(m|d|w\d?)?$", re.IGNORECASE)
+_ROLE = re.compile(r"[_-](gt|hr|lr|sr)(?=\d*$)", re.IGNORECASE)
 
 
 def recognise(folder: Path, scale: int) -> ReadySet | None:
@@ -74,7 +76,7 @@ def match(lr_folder: Path, hr_folder: Path) -> tuple[Pair, ...]:
     """Pair the pictures of two folders by their names: equal ones, or without role and scale.
 
     ``0801x4.png`` belongs to ``0801.png``, ``im_7.png`` to ``img_7_gt.png``, ``a_LR4.png`` to
-    ``a_HR.png``.
+    ``a_HR.png``.  Of names no more is taken off than it takes.
 
     Raises:
         PairError: There are none, not as many here as there, or a name has no counterpart.
@@ -89,9 +91,10 @@ def match(lr_folder: Path, hr_folder: Path) -> tuple[Pair, ...]:
 
 
 def _by_key(lr: Sequence[Path], hr: Sequence[Path]) -> tuple[Pair, ...]:
-    key_of = _plain if sorted(map(_plain, lr)) == sorted(map(_plain, hr)) else _key
-    truths = _keyed(hr, key_of)
-    inputs = _keyed(lr, key_of)
+    ways = ((_plain, _plain), (_unscaled, _plain), (_without_role, _without_role))
+    of_lr, of_hr = next((way for way in ways if _one_to_one(lr, hr, *way)), (_key, _key))
+    truths = _keyed(hr, of_hr)
+    inputs = _keyed(lr, of_lr)
     for key, path in inputs.items():
         if key not in truths:
             raise PairError(f"{path} has no high-resolution picture of a matching name.")
@@ -99,6 +102,16 @@ def _by_key(lr: Sequence[Path], hr: Sequence[Path]) -> tuple[Pair, ...]:
         if key not in inputs:
             raise PairError(f"{path} has no low-resolution picture of a matching name.")
     return tuple(Pair(truths[key].name, inputs[key], truths[key]) for key in sorted(inputs))
+
+
+def _one_to_one(
+    lr: Sequence[Path],
+    hr: Sequence[Path],
+    of_lr: Callable[[Path], str],
+    of_hr: Callable[[Path], str],
+) -> bool:
+    inputs, truths = {of_lr(path) for path in lr}, {of_hr(path) for path in hr}
+    return inputs == truths and len(inputs) == len(lr) == len(hr)
 
 
 def _keyed(paths: Iterable[Path], key_of: Callable[[Path], str]) -> dict[str, Path]:
@@ -121,6 +134,15 @@ def _key(path: Path) -> str:
 
 def _plain(path: Path) -> str:
     return _sortable(path.stem)
+
+
+def _unscaled(path: Path) -> str:
+    return _sortable(_SCALE.sub("", path.stem))
+
+
+def _without_role(path: Path) -> str:
+    """A name without scale and role, but with its number: ``view_lr1`` is ``view1``."""
+    return _sortable(_ROLE.sub("", _SCALE.sub("", path.stem)))
 
 
 def _sortable(stem: str) -> str:

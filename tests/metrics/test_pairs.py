@@ -140,6 +140,27 @@ def test_equal_names_are_pairs_whatever_they_look_like(
     assert [(pair.lr.name, pair.hr.name) for pair in pairs] == [(f"{n}.png",) * 2 for n in names]
 
 
+@pytest.mark.parametrize(
+    ("lr", "hr"),
+    [
+        (("box1x4", "box2x4"), ("box1", "box2")),
+        (("scene-sr1x4", "scene-sr2x4"), ("scene-sr1", "scene-sr2")),
+        (("view_lr1", "view_lr2"), ("view_hr1", "view_hr2")),
+        (("s_lr1_x4", "s_lr2_x4"), ("s_lr1", "s_lr2")),
+        (("a_LR4", "b_LR4"), ("a_HR", "b_HR")),
+    ],
+)
+def test_no_more_is_taken_off_names_than_it_takes(
+    tmp_path: Path, lr: tuple[str, ...], hr: tuple[str, ...]
+) -> None:
+    for name in hr:
+        save(tmp_path / "hr" / f"{name}.png", 96, 128)
+    for name in lr:
+        save(tmp_path / "lr" / f"{name}.png", 24, 32)
+    pairs = match(tmp_path / "lr", tmp_path / "hr")
+    assert [(pair.lr.stem, pair.hr.stem) for pair in pairs] == list(zip(lr, hr, strict=True))
+
+
 def test_of_several_tracks_none_is_chosen_in_silence(tmp_path: Path) -> None:
     build(tmp_path, "NTIRE mild")
     for number in range(1, 4):
