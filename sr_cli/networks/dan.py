@@ -40,11 +40,11 @@ ESTIMATOR_STRIDES: dict[EstimatorSize, tuple[int, ...]] = {
 """Stride of each residual block of the Estimator; both sizes stride by 8 in all."""
 
 ESTIMATOR_STRIDE = 8
-ESTIMATOR_HALO: dict[EstimatorSize, int] = {"small": 48, "large": 88}
+ESTIMATOR_HALO: dict[EstimatorSize, int] = {"small": 48, "large": 72}
 """What the Estimator sees to each side, image head included, up to a multiple of its stride."""
 HEAD_HALO = 1
 TAIL_HALO = 3
-"""Three convolutions at growing resolutions, or four at x8."""
+"""Convolutions at growing resolutions: three at x2 and x3, four at x4, five at x8."""
 SEGMENT_BLOCKS: dict[BlockName, int] = {"edsr": 4, "rrdb": 1}
 """Blocks that make one stage: fewer need a smaller halo, and more passes over the picture."""
 BLOCK_HALO: dict[BlockName, int] = {"edsr": 2, "rrdb": 15}
@@ -288,12 +288,13 @@ class DAN(SuperResolver):
         stages: list[Stage] = []
         for first in range(0, len(body), step):
             segment = nn.Sequential(*body[first : first + step])
-            halo = block_halo * len(segment) + HEAD_HALO
             opens, closes = first == 0, first + step >= len(body)
+            # What closes sees the head only beside the blocks, which see further.
+            halo = block_halo * len(segment) + (HEAD_HALO if opens else 0)
             output = f"x{i}" if closes else f"x{i}after{first + step}"
             inputs = (*ends, *(() if opens else (stages[-1].output,)))
             if not (opens or closes):
-                stages.append(Stage(output, inputs[-1:], segment, halo=halo - HEAD_HALO))
+                stages.append(Stage(output, inputs[-1:], segment, halo=halo))
                 continue
             run = partial(self._segment, segment, opens=opens, closes=closes)
             stages.append(Stage(output, inputs, run, halo=halo))

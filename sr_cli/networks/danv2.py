@@ -32,7 +32,7 @@ from sr_cli.networks.stages import DEGRADATION, LR, SR, Stage
 
 BLOCK_HALO = 2
 TAIL_HALO = 3
-"""Three convolutions at growing resolutions."""
+"""Convolutions at growing resolutions: three at x2 and x3, four at x4."""
 SEGMENT_BLOCKS = 5
 """Blocks of the Restorer that make one stage."""
 

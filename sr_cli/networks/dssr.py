@@ -37,9 +37,11 @@ CUBIC = -0.75
 BLOCK_HALO = 2
 SEGMENT_BLOCKS = 5
 """Blocks that make one stage."""
-MODULATION_HALO = 12
-"""Six convolutions at full size and what is between the sizes, then four at the input's."""
-TAIL_HALO = 3
+MODULATION_HALO = {2: 7, 3: 6, 4: 6}
+"""Six convolutions at full size and what is between the sizes, then four at the input's; by
+enlargement."""
+TAIL_HALO = 2
+"""Of the bicubic enlargement; the last convolution, at full size, reaches no further."""
 
 
 class ResidualGroup(nn.Module):
@@ -185,7 +187,7 @@ class DSSR(SuperResolver):
                     f"hidden{t}",
                     (LR, POSITION, f"fused{t}", stages[-1].output),
                     self._modulate_stage,
-                    halo=MODULATION_HALO,
+                    halo=MODULATION_HALO[self.scale],
                 )
             )
             stages += self._body(f"refined{t}after", f"hidden{t}", self.refine)

@@ -21,7 +21,7 @@ from sr_cli.networks.keys import Renames, count, has_all, rename
 from sr_cli.networks.stages import LR, SR, Stage, SuperResolver, segments
 
 TAIL_HALO = 3
-"""One convolution at the input's size, then ever finer ones: two at the finest."""
+"""One convolution at the input's size, then ever finer ones: three at the finest."""
 
 
 class RRDBNet(SuperResolver):

@@ -118,9 +118,11 @@ def positions(lr: Tensor) -> Tensor:
         ``(N, 2, H, W)``; 0 in the first row or column and 1 in the last, 0 if it is the only one.
     """
     count, _, height, width = lr.shape
-    rows = torch.arange(height, dtype=lr.dtype, device=lr.device) / max(height - 1, 1)
-    columns = torch.arange(width, dtype=lr.dtype, device=lr.device) / max(width - 1, 1)
-    grid = torch.stack(torch.meshgrid(rows, columns, indexing="ij"))
+    # Half precision cannot count the pixels of a large picture.
+    kind = torch.promote_types(lr.dtype, torch.float32)
+    rows = torch.arange(height, dtype=kind, device=lr.device) / max(height - 1, 1)
+    columns = torch.arange(width, dtype=kind, device=lr.device) / max(width - 1, 1)
+    grid = torch.stack(torch.meshgrid(rows, columns, indexing="ij")).to(lr.dtype)
     return grid.expand(count, -1, -1, -1)
 
 

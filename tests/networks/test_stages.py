@@ -46,6 +46,33 @@ def test_halos_are_wide_enough(name: str, shape: tuple[int, int]) -> None:
     assert_same(values, sr, vector)
 
 
+@pytest.mark.parametrize("name", CUT)
+def test_halos_are_no_wider_than_needed(name: str) -> None:
+    network = toy(name).double()
+    for weight in network.parameters():  # so that nothing cancels and no ReLU is closed
+        weight.data.uniform_(0.01, 0.1)
+    lr = torch.rand(1, 3, 8, 336, dtype=torch.double)
+    values: dict[str, Tensor] = {LR: lr, POSITION: positions(lr)}
+    for stage in network.stages():
+        inputs = {n: torch.rand_like(v).requires_grad_() for n, v in values.items()}
+        inputs[POSITION] = values[POSITION]
+        value = stage.run(*(inputs[n] for n in stage.inputs))
+        if stage.kind != "vector":
+            assert 0 <= stage.halo - reach(stage, value, inputs) < stage.stride, stage.output
+        is_mean = stage.kind == "mean"
+        values[stage.output] = (value.mean((2, 3), keepdim=True) if is_mean else value).detach()
+
+
+def reach(stage: Stage, value: Tensor, inputs: Mapping[str, Tensor]) -> int:
+    """Columns on either side of columns 160 to 175 of the picture that they depend on."""
+    begin, end = 160, 176
+    first, last = (side * stage.scale // stage.stride for side in (begin, end))
+    maps = [inputs[n] for n in stage.inputs if inputs[n].shape[-1] > 1 and inputs[n].requires_grad]
+    found = torch.autograd.grad(value[..., first:last].sum(), maps, allow_unused=True)
+    columns = [g.abs().sum((0, 1, 2)).nonzero().flatten() for g in found if g is not None]
+    return max(max(begin - int(c[0]), int(c[-1]) - (end - 1)) for c in columns)
+
+
 @pytest.mark.parametrize("name", POOLED_EVERYWHERE + COARSER_INSIDE)
 def test_what_cannot_be_cut_says_so(name: str) -> None:
     assert toy(name).stages() == ()
@@ -118,3 +145,9 @@ def inside(start: int, length: int, stage: Stage) -> slice:
     """The tile within its window, on the output's grid."""
     scale, stride = stage.scale, stage.stride
     return slice(start * scale // stride, -(-(start + length) * scale // stride))
+
+
+def test_positions_of_a_large_picture_in_half_precision_are_rounded_once() -> None:
+    lr = torch.zeros(1, 3, 1, 3000, dtype=torch.float16)
+    exact = torch.arange(3000, dtype=torch.float64) / 2999
+    assert torch.equal(positions(lr)[0, 1, 0], exact.half())
