@@ -35,11 +35,16 @@ def correlation(estimate: Tensor, truth: Tensor) -> float:
 
 def auc(score: Tensor, truth: Tensor) -> float | None:
     """Area under the ROC curve of ``(N,)`` scores for ``(N,)`` flags; None if all flags agree."""
-    positive, negative = score[truth >= 0.5].double(), score[truth < 0.5].double()
-    if len(positive) == 0 or len(negative) == 0:
+    has = truth >= 0.5
+    positive = int(has.sum())
+    negative = len(has) - positive
+    if not positive or not negative:
         return None
-    difference = positive[:, None] - negative[None]
-    return float(((difference > 0).double() + 0.5 * (difference == 0)).mean())
+    # By Mann and Whitney: ranks from 1, those that are equal at their mean.
+    _, place, counts = score.double().unique(return_inverse=True, return_counts=True)
+    ranks = counts.cumsum(0).double() - (counts.double() - 1) / 2
+    above = float(ranks[place][has].sum()) - positive * (positive + 1) / 2
+    return above / (positive * negative)
 
 
 def skills(layout: Layout, estimate: Tensor, truth: Tensor) -> tuple[Skill, ...]:

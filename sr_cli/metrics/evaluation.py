@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -26,8 +27,15 @@ Restore = Callable[[Case], tuple[Tensor, Tensor | None]]
 """From a case to the picture ``(3, H, W)`` and the degradation vector, if there is one.  A method
 looks at `Case.lr` alone, unless it is there to show what the truth would be worth."""
 
-Distance = Callable[[Tensor, Tensor], Tensor]
-"""From pictures ``(N, 3, H, W)`` and the truth to ``(N,)``, lower is closer."""
+
+class Distance(Protocol):
+    """From pictures ``(N, 3, H, W)`` and the truth to ``(N,)``, lower is closer."""
+
+    smallest: int
+    """Least side of a picture, pixels."""
+
+    def __call__(self, sr: Tensor, hr: Tensor, /) -> Tensor: ...
+
 
 KEYS = (
     *("psnr_y", "ssim_y", "psnr_rgb", "ssim_rgb"),
@@ -216,7 +224,8 @@ def measure(
         The rows, and the vectors that methods estimated by the methods' names.
 
     Raises:
-        CaseError: A method's picture has another size than the truth, or is too small for NIQE.
+        CaseError: A method's picture has another size than the truth, or is too small to be
+            measured.
     """
     rows: list[Row] = []
     vectors: dict[str, Tensor] = {}
@@ -248,6 +257,8 @@ def _values(
             values["psnr_rgb"] = float(fidelity.psnr_rgb(sr, hr, border))
             values["ssim_rgb"] = float(fidelity.ssim_rgb(sr, hr, border))
         for key, distance in measures.distances.items():
+            if min(picture.shape[-2:]) < (side := distance.smallest):
+                raise CaseError(f"{case.name}: {key} needs pictures of {side}x{side}.")
             values[key] = float(distance(quantise(sr), hr))
     if measures.niqe:
         if min(picture.shape[-2:]) < niqe.BLOCK:

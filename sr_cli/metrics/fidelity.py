@@ -50,6 +50,9 @@ def psnr_y(sr: Tensor, hr: Tensor, border: int, *, rounded: bool = True) -> Tens
         hr: The truth, of the same shape.
         border: Pixels left out on each side.
         rounded: See `luma`.
+
+    Raises:
+        ValueError: The border leaves nothing.
     """
     return _psnr(sr, hr, border, _luma(rounded))
 
@@ -63,7 +66,10 @@ def ssim_y(sr: Tensor, hr: Tensor, border: int, *, rounded: bool = True) -> Tens
     """Structural similarity of the Y channel, one a picture.
 
     11x11 Gaussian window of sigma 1.5, valid region, C1 = (0.01*255)^2, C2 = (0.03*255)^2.
-    Arguments as `psnr_y`; sides must be at least ``11 + 2 * border``.
+    Arguments as `psnr_y`.
+
+    Raises:
+        ValueError: A side is less than ``11 + 2 * border``.
     """
     return _ssim(sr, hr, border, _luma(rounded))
 
@@ -87,8 +93,19 @@ def _band(picture: Tensor, border: int, top: int, bottom: int, channels: Channel
     return channels(rows)
 
 
+def _inner(picture: Tensor, border: int, least: int) -> tuple[int, int]:
+    """Height and width within the border."""
+    height, width = (side - 2 * border for side in picture.shape[-2:])
+    if min(height, width) < least:
+        raise ValueError(
+            f"a picture of {picture.shape[-1]}x{picture.shape[-2]} is too small to be compared "
+            f"within a border of {border}"
+        )
+    return height, width
+
+
 def _psnr(sr: Tensor, hr: Tensor, border: int, channels: Channels) -> Tensor:
-    height, width = (side - 2 * border for side in hr.shape[-2:])
+    height, width = _inner(hr, border, 1)
     total, count = hr.new_zeros(len(hr), dtype=torch.float64), 0
     for top in range(0, height, BAND):
         bottom = min(top + BAND, height)
@@ -99,7 +116,7 @@ def _psnr(sr: Tensor, hr: Tensor, border: int, channels: Channels) -> Tensor:
 
 
 def _ssim(sr: Tensor, hr: Tensor, border: int, channels: Channels) -> Tensor:
-    height, width = (side - 2 * border - (WINDOW - 1) for side in hr.shape[-2:])
+    height, width = (side - (WINDOW - 1) for side in _inner(hr, border, WINDOW))
     total, count = hr.new_zeros(len(hr), dtype=torch.float64), 0
     for top in range(0, height, BAND):
         bottom = min(top + BAND, height)

@@ -88,6 +88,9 @@ class PerceptualDistance:
         ValueError: A file is damaged or of another network.
     """
 
+    smallest = 17
+    """Least side of a picture; of less, pooling leaves nothing."""
+
     def __init__(self, folder: Path) -> None:
         try:
             features = load_file(folder / FEATURES_FILE)
@@ -103,7 +106,7 @@ class PerceptualDistance:
 
     @torch.inference_mode()
     def __call__(self, sr: Tensor, hr: Tensor) -> Tensor:
-        """Distances ``(N,)`` of pictures ``(N, 3, H, W)``, RGB in [0, 1], sides at least 32.
+        """Distances ``(N,)`` of pictures ``(N, 3, H, W)``, RGB in [0, 1].
 
         Large pictures go through in tiles that see all of their surroundings which matter, so the
         distance is that of the whole.

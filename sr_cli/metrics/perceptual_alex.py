@@ -21,6 +21,9 @@ class AlexDistance:
         FileNotFoundError: AlexNet's weights are not on this machine and cannot be fetched.
     """
 
+    smallest = 31
+    """Least side of a picture; of less, pooling leaves nothing."""
+
     def __init__(self) -> None:
         try:
             import lpips

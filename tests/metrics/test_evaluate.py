@@ -21,6 +21,7 @@ from sr_cli.zoo import weights
 from sr_cli.zoo.manifest import manifest
 from tests.conftest import TINY, Outcome
 from tests.metrics.made import save
+from tests.metrics.test_metrics import make_features
 
 Program = Callable[..., Outcome]
 SMALL_BLUR = {**TINY, "scale": 2, "degradation_size": 8}
@@ -201,6 +202,20 @@ def test_a_bad_picture_is_named_and_the_others_are_measured(program: Program, da
     assert len(lines) == 2 and "broken.png" in lines[0] and "tiny.png is 12x12" in lines[1]
     answer = json.loads(outcome.out)
     assert answer["cases"] == 2 and answer["failed"] == ["broken.png", "tiny.png"]
+
+
+def test_a_picture_too_small_for_a_measure_costs_no_other(program: Program, tmp_path: Path) -> None:
+    make_features(tmp_path)
+    for name, height in (("large.png", 40), ("small.png", 16)):
+        save(tmp_path / "data" / name, height, 60)
+    outcome = program(
+        *("evaluate", "-m", "bicubic", "--data", tmp_path / "data", "--protocol", "gaussian8"),
+        *("--scale", 2, "--features", tmp_path, "--json"),
+    )
+    assert outcome.status == 1
+    assert "small.png: lpips_squeeze needs pictures of 17x17" in sentence(outcome)
+    answer = json.loads(outcome.out)
+    assert answer["cases"] == 8 and answer["methods"]["bicubic"]["lpips_squeeze"] > 0
 
 
 def test_a_picture_is_named_once_whatever_the_conditions(program: Program, data: Path) -> None:

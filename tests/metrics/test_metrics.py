@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
+from torch import Tensor
 
 from sr_cli.degradation.layout import TWO_STAGE
 from sr_cli.degradation.two_stage import TwoStageModel
@@ -50,6 +52,12 @@ def test_correlation_and_auc_of_known_cases() -> None:
     assert auc(torch.tensor([0.1, 0.4, 0.35, 0.8]), truth) == pytest.approx(0.75)
     assert auc(torch.tensor([0.5, 0.5, 0.5, 0.5]), truth) == pytest.approx(0.5)
     assert auc(torch.ones(3), torch.ones(3)) is None
+    generator = torch.Generator().manual_seed(0)
+    score = (torch.rand(500, generator=generator) * 20).round()
+    has = torch.rand(500, generator=generator) < 0.3
+    difference = score[has][:, None] - score[~has][None]
+    area = ((difference > 0) + 0.5 * (difference == 0)).mean()
+    assert auc(score, has.float()) == pytest.approx(float(area))
     assert correlation(torch.tensor([1.0, 2, 3]), torch.tensor([6.0, 4, 2])) == pytest.approx(-1)
     assert correlation(torch.ones(3), torch.tensor([1.0, 2, 3])) == 0
 
@@ -93,6 +101,19 @@ def test_bands_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [float(one(sr, hr, 3)) for one in measures] == pytest.approx(whole, rel=1e-12)
 
 
+@pytest.mark.parametrize(
+    ("measure", "least"),
+    [(fidelity.psnr_y, 9), (fidelity.psnr_rgb, 9), (fidelity.ssim_y, 19), (fidelity.ssim_rgb, 19)],
+)
+def test_what_a_border_leaves_nothing_of_is_refused(
+    measure: Callable[[Tensor, Tensor, int], Tensor], least: int
+) -> None:
+    small = torch.rand(1, 3, 40, least)
+    assert math.isfinite(float(measure(small, small / 2, 4)))
+    with pytest.raises(ValueError, match=f"{least - 1}x40 is too small .* border of 4"):
+        measure(small[..., 1:], small[..., 1:], 4)
+
+
 def make_features(folder: Path) -> None:
     """SqueezeNet 1.1 of the right shapes with random weights."""
     generator = torch.Generator().manual_seed(0)
@@ -122,6 +143,8 @@ def test_the_perceptual_distance_is_zero_for_equals_and_grows_with_blur(tmp_path
     softest = torch.nn.functional.avg_pool2d(sharp, 9, 1, 4)
     assert float(distance(sharp, sharp)) == pytest.approx(0, abs=1e-6)
     assert 0 < float(distance(softer, sharp)) < float(distance(softest, sharp))
+    side = distance.smallest
+    assert math.isfinite(float(distance(sharp[..., :side], softest[..., :side])))
 
 
 def test_missing_feature_files_are_named(tmp_path: Path) -> None:
