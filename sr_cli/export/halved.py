@@ -12,6 +12,7 @@ from collections.abc import Iterable
 
 import numpy as np
 import onnx
+from numpy.typing import NDArray
 from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, helper
 from onnx import numpy_helper as numbers
 
@@ -126,11 +127,17 @@ class _Caster:
             return self.cast[name]
         other = self.cast[name] = f"{name}_half" if half else f"{name}_single"
         if name in self.weights:
-            values = numbers.to_array(self.weights[name]).astype(np.float16)
+            values = _in_half(numbers.to_array(self.weights[name]))
             self.constants.append(numbers.from_array(values, other))
         else:
             nodes.append(_cast(name, other, TensorProto.FLOAT16 if half else TensorProto.FLOAT))
         return other
+
+
+def _in_half(values: NDArray[np.float32]) -> NDArray[np.float16]:
+    """What is too large becomes infinite, and so fails `sr_cli.export.verify`."""
+    with np.errstate(over="ignore"):
+        return values.astype(np.float16)
 
 
 def _cast(source: str, target: str, kind: int) -> NodeProto:
@@ -142,5 +149,5 @@ def _halve(node: NodeProto, attribute: AttributeProto) -> None:
     if node.op_type == "Cast" and attribute.name == "to" and attribute.i == TensorProto.FLOAT:
         attribute.i = TensorProto.FLOAT16
     if attribute.HasField("t") and attribute.t.data_type == TensorProto.FLOAT:
-        values = numbers.to_array(attribute.t).astype(np.float16)
+        values = _in_half(numbers.to_array(attribute.t))
         attribute.t.CopyFrom(numbers.from_array(values, attribute.t.name))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -51,19 +53,25 @@ def verify(file: OnnxFile, network: SuperResolver) -> Differences:
     found = [_whole(backend, network, shape) for shape in SHAPES]
     tiled = _tiled(backend, network) if backend.steps else (0.0, 0.0)
     differences = Differences(
-        max(picture for picture, _ in found),
-        max(tiled[1], *(estimate for _, estimate in found)),
+        _largest(picture for picture, _ in found),
+        _largest((tiled[1], *(estimate for _, estimate in found))),
         tiled[0],
     )
     bound = BOUNDS[file.facts.precision]
-    worst = max(differences.picture, differences.estimate, differences.tiled)
+    worst = _largest((differences.picture, differences.estimate, differences.tiled))
     # Not the other way round: what is not a number must not pass.
     if not worst <= bound:
+        by = "numbers that are none" if math.isnan(worst) else f"up to {worst:.2g}"
         raise InferenceError(
-            f"The exported file differs from torch by up to {worst:.2g}, and {bound:g} is allowed "
+            f"The exported file differs from torch by {by}, and {bound:g} is allowed "
             f"in {file.facts.precision}. It was not written; --no-verify would write it."
         )
     return differences
+
+
+def _largest(values: Iterable[float]) -> float:
+    """Not Python's, which passes over what is not a number unless it comes first."""
+    return float(np.max(list(values)))
 
 
 def _whole(

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from onnx import TensorProto
 
 from sr_cli.export import making
 from sr_cli.export.verify import verify
 from sr_cli.inference.engine import Engine
+from sr_cli.inference.errors import InferenceError
 from sr_cli.inference.onnx_backend import OnnxBackend
 from sr_cli.inference.onnx_file import OnnxFile
 from sr_cli.networks.dan import DAN
+from sr_cli.networks.danv1 import DANv1
 from tests.conftest import scene
+from tests.export.conftest import source
 
 
 @pytest.fixture(scope="module")
@@ -37,6 +41,17 @@ def test_half_precision_is_close(half: OnnxFile, network: DAN) -> None:
     assert differences.estimate < 1e-3
     assert outer_types(half) == {TensorProto.FLOAT}
     assert OnnxBackend(half).store_dtype == np.float16
+
+
+def test_an_estimate_beyond_half_precision_is_refused() -> None:
+    torch.manual_seed(0)
+    network = DANv1(
+        scale=2, features=32, blocks=1, estimator_blocks=1, kernel_size=5, iterations=1
+    ).eval()
+    network.estimator.tail.weight.data *= 3e6
+    half = making.converted(making.made(source(network)), "fp16")
+    with pytest.raises(InferenceError, match="differs from torch by numbers that are none"):
+        verify(half, network)
 
 
 def test_a_tile_beyond_half_precision_is_done_again(half: OnnxFile, network: DAN) -> None:
