@@ -263,7 +263,9 @@ def _providers(device: str, precision: str, engines: Path | None) -> list[Any]:
     # From the packages that torch or `onnxruntime-gpu[cuda,cudnn]` bring along, if they are there.
     if hasattr(ort, "preload_dlls"):
         ort.preload_dlls()
-    found: list[Any] = [("CUDAExecutionProvider", {"device_id": index}), "CPUExecutionProvider"]
+    # TF32 has the mantissa of fp16: what is single precision here has a reason to be.
+    cuda = {"device_id": index, "use_tf32": "0"}
+    found: list[Any] = [("CUDAExecutionProvider", cuda), "CPUExecutionProvider"]
     if engines is not None and importlib.util.find_spec("tensorrt") is not None:
         options = {
             "device_id": index,

@@ -35,6 +35,10 @@ class TorchBackend:
     ) -> None:
         if precision not in ("fp32", *HALVES):
             raise ValueError(f"torch runs fp32, fp16 and bf16, not {precision}")
+        if device.type == "cuda":
+            # Else convolutions are TF32, with the mantissa of fp16: neither `fp32` nor what is kept
+            # out of half precision would be what it is called.
+            torch.backends.cudnn.allow_tf32 = False
         network = network.to(device).eval()
         # The fast layout on CPUs and GPUs alike.
         self.network: SuperResolver = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
