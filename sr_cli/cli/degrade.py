@@ -13,8 +13,6 @@ from sr_cli.cli import batch, console, side_outputs
 from sr_cli.cli.inputs import find_sources, plan_outputs
 from sr_cli.zoo.manifest import DEFAULT_MODEL
 
-SMALLEST = 96
-
 
 def degrade(
     images: Annotated[list[str], typer.Argument(help="Pictures, folders or patterns.")],
@@ -38,11 +36,11 @@ def degrade(
     replay = None if degradation is None else _vector(degradation)
     import torch
 
-    from sr_cli.degradation.replay import degrade_picture, seed_for
-    from sr_cli.degradation.two_stage import TwoStageModel
+    from sr_cli.degradation.repeatable import RepeatableTwoStage, seed_for
+    from sr_cli.degradation.two_stage import SMALLEST_SIDE
     from sr_cli.images import Picture, PictureError, read, write
 
-    model = TwoStageModel()
+    model = RepeatableTwoStage()
     drawn = None if replay is None else model.decode(torch.tensor(replay))
     failed = 0
     targets = plan_outputs(sources, out, "", ".png", folder=True)
@@ -58,10 +56,10 @@ def degrade(
                 raise PictureError(source.problem)
             rgb = read(source.content).rgb
             height, width = (side // model.scale * model.scale for side in rgb.shape[:2])
-            if min(height, width) < SMALLEST:
-                raise PictureError(f"its sides must be at least {SMALLEST} pixels")
+            if min(height, width) < SMALLEST_SIDE:
+                raise PictureError(f"its sides must be at least {SMALLEST_SIDE} pixels")
             hr = torch.from_numpy(rgb[:height, :width].copy()).permute(2, 0, 1)
-            lr, vector = degrade_picture(model, hr, seed_for(source.path.name, seed), drawn)
+            lr, vector = model.degrade(hr, seed_for(source.path.name, seed), drawn)
             target.parent.mkdir(parents=True, exist_ok=True)
             write(Picture(lr.permute(1, 2, 0).numpy()), target)
             _write_json(facts, vector.tolist(), model.preset, seed)

@@ -96,6 +96,8 @@ def poisson_noise(
     """Noise to add: Poisson, at the photon count that the published code gives a white pixel.
 
     The count is the number of distinct 8-bit values in the picture, rounded up to a power of two.
+    So a picture of few values has far stronger noise than one of many, and one of a single value is
+    black and white.
 
     Args:
         picture: ``(N, 3, H, W)`` in [0, 1].

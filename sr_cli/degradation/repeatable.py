@@ -9,15 +9,15 @@ last bits are cut off before anything is rounded or drawn, and ties are ties eve
 
 from __future__ import annotations
 
+import zlib
 from dataclasses import fields, replace
 from typing import Any, TypeVar
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from sr_cli.degradation import jpeg as codec
 from sr_cli.degradation.blur_only import Blur
+from sr_cli.degradation.jpeg import jpeg
 from sr_cli.degradation.two_stage import Stage, TwoStage, TwoStageModel
 
 _Drawn = TypeVar("_Drawn", Blur, Stage, TwoStage)
@@ -47,13 +47,30 @@ def doubled(parameters: _Drawn) -> _Drawn:
     return replace(parameters, **changed)
 
 
+def seed_for(name: str, seed: int) -> int:
+    """A seed for one picture of a set, whatever else lies in the same folder."""
+    return zlib.crc32(f"{seed}/{name}".encode())
+
+
 class RepeatableTwoStage(TwoStageModel):
     """`TwoStageModel` for one picture in float64; its pictures differ from that model's in ties."""
 
-    def degrade(self, hr: Tensor, seed: int) -> tuple[Tensor, Tensor]:
-        """As `sr_cli.degradation.replay.degrade_picture`, with the same draws."""
+    def degrade(
+        self, hr: Tensor, seed: int, degradation: TwoStage | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Degrade one picture on the CPU.
+
+        Args:
+            hr: ``(3, H, W)`` RGB in [0, 1], sides divisible by the scale and at least
+                `sr_cli.degradation.two_stage.SMALLEST_SIDE`.
+            seed: For the parameters, unless given, and the noise.
+            degradation: Parameters of one picture to apply instead of drawing them.
+
+        Returns:
+            The picture ``(3, H/scale, W/scale)`` float32 on 8-bit levels, and its vector ``(D,)``.
+        """
         generator = torch.Generator().manual_seed(seed)
-        drawn = self.sample(1, generator)
+        drawn = self.sample(1, generator) if degradation is None else degradation
         stages = replace(drawn, stage1=doubled(drawn.stage1), stage2=doubled(drawn.stage2))
         lr = self.apply(hr.double().unsqueeze(0), doubled(stages), generator)
         return to_levels(lr[0]), drawn.vector()[0]
@@ -63,34 +80,6 @@ class RepeatableTwoStage(TwoStageModel):
 
     def _compress(self, x: Tensor, stage: Stage) -> Tensor:
         if bool(stage.is_jpeg):
-            x = _jpeg(x, stage.jpeg_quality, physical=self.preset == "physical")
+            physical = self.preset == "physical"
+            x = jpeg(x, stage.jpeg_quality, physical=physical, settle=cut)
         return cut(x * 255) / 255
-
-
-def _jpeg(picture: Tensor, quality: Tensor, *, physical: bool) -> Tensor:
-    """`sr_cli.degradation.jpeg.jpeg`, step by step, with ties that are ties."""
-    height, width = picture.shape[-2:]
-    mode = "replicate" if physical else "constant"
-    padded = F.pad(picture.clamp(0, 1), (0, -width % 16, 0, -height % 16), mode=mode)
-    ycc = torch.einsum("kc,nchw->nkhw", padded.new_tensor(codec._TO_YCC), padded * 255)
-    if physical:
-        ycc = cut(ycc).round()
-    luma, chroma = ycc[:, :1] - 128, F.avg_pool2d(ycc[:, 1:], 2)
-    chroma = chroma.round() if physical else chroma
-    table_luma, table_chroma = codec._tables(quality.to(picture), physical)
-    luma = _code(luma, table_luma, physical)
-    chroma = codec._upsample_chroma(_code(chroma, table_chroma, physical), physical)
-    levels = codec._to_rgb(luma, chroma)[..., :height, :width].clamp(0, 255)
-    return cut(levels).round() / 255 if physical else levels / 255
-
-
-def _code(plane: Tensor, table: Tensor, physical: bool) -> Tensor:
-    n, c, height, width = plane.shape
-    dct = codec._block_dct(plane)
-    blocks = plane.view(n, c, height // 8, 8, width // 8, 8).transpose(3, 4).reshape(n, -1, 64)
-    step = table.reshape(n, 1, 64)
-    pixels = cut(cut(blocks @ dct.T / step).round() * step @ dct)
-    if physical:
-        pixels = pixels.round().clamp(-128, 127)
-    shape = (n, c, height // 8, width // 8, 8, 8)
-    return pixels.view(shape).transpose(3, 4).reshape(n, c, height, width)

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from sr_cli.degradation.replay import degrade_picture, seed_for
-from sr_cli.degradation.two_stage import SMALLEST_SIDE, TwoStageModel
+from sr_cli.degradation.repeatable import RepeatableTwoStage, seed_for
+from sr_cli.degradation.two_stage import SMALLEST_SIDE
 from sr_cli.images import PictureError, find_pictures, read
 from sr_cli.inference.errors import InferenceError
 
@@ -42,7 +42,7 @@ def crops(folder: Path, scale: int, most: int = MOST) -> Iterator[Floats]:
         InferenceError: There is no picture.
     """
     paths = find_pictures(folder, recursive=True) if folder.is_dir() else []
-    model = TwoStageModel(scale, "physical")
+    model = RepeatableTwoStage(scale, "physical")
     random = np.random.default_rng(0)
     made = 0
     for number in range(most if paths else 0):
@@ -57,7 +57,7 @@ def crops(folder: Path, scale: int, most: int = MOST) -> Iterator[Floats]:
         top = int(random.integers(rgb.shape[0] - height + 1))
         left = int(random.integers(rgb.shape[1] - width + 1))
         part = np.ascontiguousarray(rgb[top : top + height, left : left + width].transpose(2, 0, 1))
-        lr, _ = degrade_picture(model, torch.from_numpy(part), seed_for(path.name, number))
+        lr, _ = model.degrade(torch.from_numpy(part), seed_for(path.name, number))
         made += 1
         yield np.ascontiguousarray(lr.permute(1, 2, 0).numpy())
     if not made:

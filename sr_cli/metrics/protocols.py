@@ -2,7 +2,7 @@
 
 A protocol says in which ways pictures are degraded at every scale, and how results are scored.
 The same picture and seed give the same 8-bit pictures on every machine: draws come from a CPU
-generator, arithmetic is in float64, and ties stay ties; see `sr_cli.metrics.repeatable`.
+generator, arithmetic is in float64, and ties stay ties; see `sr_cli.degradation.repeatable`.
 """
 
 from __future__ import annotations
@@ -17,9 +17,8 @@ from torch import Tensor
 from sr_cli.degradation.bicubic import imresize
 from sr_cli.degradation.blur_only import BlurModel
 from sr_cli.degradation.operators import blur
-from sr_cli.degradation.replay import seed_for
+from sr_cli.degradation.repeatable import RepeatableTwoStage, doubled, seed_for, to_levels
 from sr_cli.degradation.two_stage import SMALLEST_SIDE, Preset
-from sr_cli.metrics.repeatable import RepeatableTwoStage, doubled, to_levels
 
 GAUSSIAN8_SIGMAS = {2: (0.80, 1.60), 3: (1.35, 2.40), 4: (1.80, 3.20)}
 """First and last of the eight sigmas (DANv2, Sec. 4.1)."""

@@ -14,7 +14,7 @@ from sr_cli.degradation import kernels
 from sr_cli.degradation.jpeg import jpeg
 from sr_cli.degradation.layout import TWO_STAGE
 from sr_cli.degradation.operators import gaussian_noise, poisson_noise
-from sr_cli.degradation.replay import degrade_picture, seed_for
+from sr_cli.degradation.repeatable import RepeatableTwoStage, seed_for
 from sr_cli.degradation.two_stage import SMALLEST_SIDE, Preset, TwoStageModel
 from tests.conftest import scene
 
@@ -128,9 +128,9 @@ def test_poisson_noise_grows_with_brightness_and_level() -> None:
 
 def test_a_pictures_degradation_does_not_depend_on_its_neighbours() -> None:
     hr = pictures(1)[0]
-    one, _ = degrade_picture(TwoStageModel(), hr, seed_for("a.png", 0))
-    degrade_picture(TwoStageModel(), hr, seed_for("b.png", 0))
-    again, _ = degrade_picture(TwoStageModel(), hr, seed_for("a.png", 0))
-    other, _ = degrade_picture(TwoStageModel(), hr, seed_for("a.png", 1))
+    one, _ = RepeatableTwoStage().degrade(hr, seed_for("a.png", 0))
+    RepeatableTwoStage().degrade(hr, seed_for("b.png", 0))
+    again, _ = RepeatableTwoStage().degrade(hr, seed_for("a.png", 0))
+    other, _ = RepeatableTwoStage().degrade(hr, seed_for("a.png", 1))
     assert torch.equal(one, again)
     assert not torch.equal(one, other)
