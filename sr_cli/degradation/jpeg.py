@@ -56,7 +56,7 @@ def jpeg(picture: Tensor, quality: Tensor, *, physical: bool, settle: Settle = _
         physical: True: as libjpeg, with rounded tables and samples, edges repeated and smooth
             chroma upsampling, so that the quality means what it says on a file.  What differs are
             ties in averages of chroma and samples of it that are not rounded when enlarged: 44 to
-            49 dB of photographs of qualities 30 to 95 against libjpeg's own.  False: the published
+            52 dB on photographs at qualities 30 to 95 against libjpeg's own.  False: the published
             code's: tables transposed and not rounded, edges padded with zeros, nearest chroma
             upsampling.
         settle: Numbers go through it before they are rounded: `sr_cli.degradation.repeatable` takes
