@@ -20,6 +20,7 @@ def test_bundled_recipes_are_valid(name: str) -> None:
     assert recipe.name == name and recipe.description
     assert degrader(recipe).scale == recipe.network.scale
     assert not recipe.start.after or recipe.start.after in recipe_names()
+    assert recipe.start.after or "--weights" not in recipe.description
 
 
 def test_every_model_of_the_zoo_but_the_unpaired_has_a_published_recipe() -> None:
