@@ -2,7 +2,8 @@
 
     python -m training.release RUN --recipe dan-real-x4-cpu --manifest weights_manifest.json
 
-Figures are not typed in: they are read from JSON files that `sr-cli evaluate --json` wrote.
+Figures are not typed in: they are read from JSON files that `sr-cli evaluate --json` wrote, and are
+those of these very weights.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import Any
 
 from sr_cli.temporary import replacing
 from sr_cli.zoo import store, weights
+from sr_cli.zoo.loading import load
 from sr_cli.zoo.manifest import ZooError
 from sr_cli.zoo.schema import problems
 from training.packing import run_facts, write_weights
@@ -74,6 +76,21 @@ def updated_manifest(
     return json.dumps(document, indent=1) + "\n"
 
 
+def _check_weights(answer: dict[str, Any], model: str, digest: str, path: Path) -> None:
+    """Whether it was these weights that were measured.
+
+    Raises:
+        ValueError: It was others, or nobody knows.
+    """
+    if "weights" not in answer:
+        raise ValueError(f"{path} does not say of which weights it is: measure again")
+    if _of(model, answer["weights"], f"the weights of {path}") != digest:
+        raise ValueError(
+            f"{path} is of other weights than these: release without it, measure the file that "
+            "was written, release again"
+        )
+
+
 def _figure(answer: dict[str, Any], model: str) -> dict[str, Any]:
     facts = {key: answer[key] for key in ("protocol", "data", "seed", "cases", "date")}
     ours = _of(model, answer["methods"], f"the figures on {answer['data']}")
@@ -93,6 +110,13 @@ def _of(model: str, told: Any, what: str) -> Any:
     return found[0]
 
 
+def _read(path: Path) -> dict[str, Any]:
+    answer = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(answer, dict):
+        raise TypeError(f"{path} holds no object")
+    return answer
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command line of this module."""
     parser = argparse.ArgumentParser(prog="python -m training.release", description=__doc__)
@@ -107,15 +131,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     try:
         recipe = load_recipe(options.recipe, options.changes)
-        figures = [json.loads(path.read_text(encoding="utf-8")) for path in options.figures]
+        measured = {path: _read(path) for path in (*options.figures, options.skill) if path}
+        figures = [measured[path] for path in options.figures]
         skill = None
         if options.skill:
-            told = json.loads(options.skill.read_text(encoding="utf-8"))["skill"]
-            skill = _of(recipe.model, told, "the skills")
+            skill = _of(recipe.model, measured[options.skill]["skill"], "the skills")
         facts = {**run_facts(options.run), "device": options.device}
         # The weights take their place only when all that is said of them is known to be right.
         with tempfile.TemporaryDirectory(dir=options.weights) as folder:
             file = write_weights(options.run, recipe, Path(folder), LICENCE)
+            digest = load(str(file)).digest
+            for path, answer in measured.items():
+                _check_weights(answer, recipe.model, digest, path)
             text = updated_manifest(options.manifest, recipe, file, facts, figures, skill)
             with replacing(options.manifest) as stream:
                 stream.write(text.encode())

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from sr_cli.networks.stages import SuperResolver
 from sr_cli.zoo import weights
+from sr_cli.zoo.manifest import ZooError
 from training.corpus import Corpus
 from training.degradations import degrader
 from training.feeder import Feeder
@@ -213,7 +214,7 @@ class Trainer:
             self.state.save(self.position, self.totals)
         finally:  # they are small, and may fit where the state does not
             if self.processes.main:
-                self._write_weights()
+                self._write_weights(keep=not terms)
         self.processes.wait()
         return finished
 
@@ -378,14 +379,21 @@ class Trainer:
 
     # State ---------------------------------------------------------------------------------------
 
-    def _write_weights(self) -> None:
-        """The averaged weights, atomically, with what loading them needs in the header."""
+    def _write_weights(self, *, keep: bool) -> None:
+        """The averaged weights, atomically, with what loading them needs in the header.
+
+        Args:
+            keep: Leave a file of this very step as it is: it may have been calibrated since.
+        """
         network = self.recipe.network
         options = dict(network.options)
         if "iterations" in options:  # of the phase under way, which may have less than the last
             options["iterations"] = self.average.iterations
         facts = {"recipe": self.recipe.name, "model": self.recipe.model}
+        facts |= {"step": str(self.step), "phase": self.position.name}
         path = self.out / WEIGHTS
+        if keep and _holds(path, options, facts):
+            return
         try:
             weights.write_exact(path, self.average.state_dict(), network.family, options, **facts)
         except OSError as error:
@@ -426,6 +434,15 @@ class Trainer:
         if found is not None:
             self.position, self.totals = found
         return found is not None
+
+
+def _holds(path: Path, options: Mapping[str, Any], facts: Mapping[str, str]) -> bool:
+    """Whether a weights file is there that says this of itself."""
+    try:
+        _, header = weights.read(path)
+        return facts.items() <= header.items() and weights.told_options(header, path) == options
+    except ZooError:
+        return False
 
 
 def _nothing(sentence: str) -> None:

@@ -32,6 +32,7 @@ def answer_of(
         "date": datetime.now(UTC).date().isoformat(),
         "precision": settings.precision,
         **({"own_precisions": one.own_precisions} if one.own_precisions else {}),
+        **({"weights": dict(one.digests)} if one.digests else {}),
         "border": one.benchmark.border,
         "luma": "rounded" if one.benchmark.rounded_luma else "not rounded",
         "methods": _finite(evaluation.averages(rows)),

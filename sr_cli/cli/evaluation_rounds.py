@@ -58,6 +58,8 @@ class Round:
     layouts: dict[str, Layout | None]
     own_precisions: Mapping[str, str]
     """What methods compute in that do not take what was asked for: ONNX files."""
+    digests: Mapping[str, str]
+    """By method, of which weights it is, where it is a network as it is."""
     failed: list[str] = field(default_factory=list)
     place: Path = Path()
     """Where pictures are saved, below the folder that was named for them."""
@@ -95,6 +97,7 @@ def plan(
         for scale in wanted:
             there = [one for one in models if one.scale == scale]
             methods, layouts = _methods(there, scale, settings, turns, truth=truth)
+            digests = {one.name: one.digest for one in there if not isinstance(one, OpenModel)}
             precisions = {m.name: m.engine.precision for m in there if isinstance(m, OpenModel)}
             benchmark = settings.protocol.at(scale)
             try:
@@ -102,7 +105,7 @@ def plan(
             except FileNotFoundError as error:
                 problem = error
                 continue
-            rounds.append(Round(folder, benchmark, jobs, methods, layouts, precisions))
+            rounds.append(Round(folder, benchmark, jobs, methods, layouts, precisions, digests))
         # Bicubic alone takes the scales that a ready data set has.
         if problem and (models or scales or len(rounds) == before):
             raise console.CommandError(str(problem))

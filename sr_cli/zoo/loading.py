@@ -47,6 +47,11 @@ class LoadedModel:
     estimate: Mapping[str, Mapping[str, float]]
     """Measured skill a number, as in the manifest; empty for a file that is not of the zoo."""
 
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the weights as numbers, whatever file and header they come from."""
+        return weights.digest(self.network.state_dict())
+
 
 def load(name: str) -> LoadedModel:
     """A model in evaluation mode on the CPU, float32.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import pickle
@@ -97,6 +98,15 @@ def write_with(path: Path, state: Mapping[str, Tensor], header: Mapping[str, str
 def own_header(header: Mapping[str, str]) -> dict[str, str]:
     """A header for weights that have been changed: not those of another file any more."""
     return {key: value for key, value in header.items() if not key.startswith("source")}
+
+
+def digest(state: Mapping[str, Tensor]) -> str:
+    """SHA-256 of tensors' names, shapes and values in float32: what figures are figures of."""
+    found = hashlib.sha256()
+    for name, tensor in sorted(state.items()):
+        found.update(f"{name} {list(tensor.shape)}\n".encode())
+        found.update(tensor.detach().cpu().float().contiguous().numpy().tobytes())
+    return found.hexdigest()
 
 
 def told_options(header: Mapping[str, str], path: Path) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from PIL import Image
 from sr_cli.zoo import card, manifest, store
 from sr_cli.zoo.loading import load
 from sr_cli.zoo.schema import SCHEMA_VERSION
-from tests.conftest import Outcome
+from tests.conftest import Outcome, scene
 from training import curves, release
 from training.packing import pack
 from training.recipe import Recipe, load_recipe
@@ -107,15 +107,16 @@ def test_weights_take_their_place_only_with_an_entry(
     nothing, other, odd = (tmp_path / f"{name}.json" for name in ("nothing", "other", "odd"))
     nothing.write_text("{}")
     larger = {"bicubic": {}, "dan-real-x4-large": {"psnr_y": 99.0}}
-    other.write_text(json.dumps({**facts, "methods": larger, "skill": {"dan-real-x4-large": {}}}))
+    named = {"weights": {"dan-real-x4-large": "0" * 64}, "skill": {"dan-real-x4-large": {}}}
+    other.write_text(json.dumps({**facts, "methods": larger, **named}))
     odd.write_text("[]")
     for wrong, complaint in (
         ([str(tmp_path / "none"), *of[1:]], "none"),
         ([*of, "--figures", str(tmp_path / "none.json")], "none.json"),
-        ([*of, "--figures", str(figures)], "not of dan-real-x4"),
-        ([*of, "--figures", str(nothing)], "lacks 'protocol'"),
+        ([*of, "--figures", str(figures)], "does not say of which weights"),
+        ([*of, "--figures", str(nothing)], "does not say of which weights"),
         ([*of, "--skill", str(nothing)], "lacks 'skill'"),
-        ([*of, "--figures", str(other)], "the figures on val are not of dan-real-x4"),
+        ([*of, "--figures", str(other)], "other.json are not of dan-real-x4"),
         ([*of, "--skill", str(other)], "the skills are not of dan-real-x4"),
         ([*of, "--figures", str(odd)], "nothing that `sr-cli evaluate --json` wrote"),
         ([str(out), "--recipe", "dan-real-x4", *places], "a run of 'small', not of 'dan-real-x4'"),
@@ -125,13 +126,56 @@ def test_weights_take_their_place_only_with_an_entry(
             release.main(wrong)
         assert stop.value.code == 2 and complaint in capsys.readouterr().err
         assert list(folder.iterdir()) == [] and file.read_text(encoding="utf-8") == before
-    measured = tmp_path / "measured.json"
-    skill = {"stage2.jpeg_quality": {"correlation": 0.9, "error": 5.0, "count": 80}}
-    measured.write_text(json.dumps({"skill": {str(out / "dan-real-x4.safetensors"): skill}}))
-    release.main([*of, "--skill", str(measured)])
-    model = manifest.parse(file.read_text(encoding="utf-8"))["dan-real-x4"]
-    assert model.weights is not None and model.options["iterations"] == 1
-    assert model.estimate == skill
+    release.main(of)
     (written,) = folder.iterdir()
+    model = manifest.parse(file.read_text(encoding="utf-8"))["dan-real-x4"]
+    assert (model.figures, model.estimate) == ((), {})
+    assert model.weights is not None and model.options["iterations"] == 1
     assert model.weights.sha256 == store.sha256(written)
     assert int(model.training["steps"]) == 8
+
+
+def test_figures_are_released_with_the_weights_that_were_measured(
+    trainer: Callable[..., Trainer],
+    program: Callable[..., Outcome],
+    small_file: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    out, folder, file = tmp_path / "run", tmp_path / "weights", tmp_path / "manifest.json"
+    changes = ["model=dan-real-x4", "data.preset=published"]
+    recipe = load_recipe(str(small_file), changes)
+    trainer(out, recipe, last_step=8).run()
+    folder.mkdir()
+    file.write_bytes((Path(__file__).parents[2] / "weights_manifest.json").read_bytes())
+    of = [str(out), "--recipe", str(small_file), "--weights", str(folder), "--manifest", str(file)]
+    of += [word for change in changes for word in ("--set", change)]
+    # The run's own release has another header, but the same weights.
+    list(pack(out, recipe, CPU))
+    weights = out / "release" / "dan-real-x4.safetensors"
+    data = tmp_path / "val"
+    data.mkdir()
+    Image.fromarray(scene(128, 96)).save(data / "a.png")
+    answer = json.loads(program("evaluate", "--model", weights, "--data", data, "--json").out)
+    measured, other, older = (tmp_path / f"{name}.json" for name in ("measured", "other", "older"))
+    measured.write_text(json.dumps(answer))
+    other.write_text(json.dumps(answer | {"weights": {str(weights): "0" * 64}}))
+    older.write_text(json.dumps({key: answer[key] for key in answer if key != "weights"}))
+    for wrong, complaint in (
+        (["--figures", str(other)], "other.json is of other weights than these"),
+        (["--figures", str(measured), "--skill", str(other)], "is of other weights than these"),
+        (["--skill", str(older)], "older.json does not say of which weights it is"),
+    ):
+        with pytest.raises(SystemExit):
+            release.main([*of, *wrong])
+        assert complaint in capsys.readouterr().err and list(folder.iterdir()) == []
+    release.main([*of, "--figures", str(measured), "--skill", str(measured)])
+    model = manifest.parse(file.read_text(encoding="utf-8"))["dan-real-x4"]
+    (figure,) = model.figures
+    ours, bicubic = (answer["methods"][name] for name in (str(weights), "bicubic"))
+    assert figure["psnr_y"] == pytest.approx(ours["psnr_y"], abs=1e-4)
+    assert figure["bicubic_psnr_y"] == pytest.approx(bicubic["psnr_y"], abs=1e-4)
+    assert figure["psnr_y"] != figure["bicubic_psnr_y"]
+    assert (figure["protocol"], figure["data"], figure["cases"]) == ("real", "val", 1)
+    assert model.estimate == answer["skill"][str(weights)]
+    assert model.preset == "published"

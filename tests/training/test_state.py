@@ -259,6 +259,31 @@ def test_moments_of_half_the_size_still_let_a_run_go_on(
     again.run()
 
 
+def test_weights_that_were_calibrated_stay_until_there_are_others(
+    trainer: Callable[..., Trainer], tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    file = out / "ema.safetensors"
+    trainer(out, last_step=18).run()
+    state, header = weights.read(file)
+    weights.write_with(file, {k: v + 1 for k, v in state.items()}, header)
+    calibrated = file.read_bytes()
+
+    def gone_on(**options: object) -> None:
+        run = trainer(out, **options)
+        assert run.resume()
+        run.run()
+
+    gone_on(last_step=18)
+    assert file.read_bytes() == calibrated
+    gone_on()  # to its end
+    ended = file.read_bytes()
+    assert weights.read(file)[1]["step"] == "19" != header["step"]
+    file.write_bytes(calibrated)  # of an earlier step than the state
+    gone_on()
+    assert file.read_bytes() == ended
+
+
 def test_muon_is_resumed_to_the_bit_too(
     trainer: Callable[..., Trainer], small_file: Path, tmp_path: Path
 ) -> None:
