@@ -55,6 +55,7 @@ def main() -> None:
     parser.add_argument("sections", nargs="*")
     parser.add_argument("--val", type=Path, required=True)
     parser.add_argument("--calibration", type=Path)
+    parser.add_argument("--again", action="store_true", help="measure stored networks of zoo, too")
     arguments = parser.parse_args()
     sections: dict[str, Callable[[argparse.Namespace], Any]] = {
         "quality": quality,
@@ -96,7 +97,8 @@ def page(stored: dict[str, Any]) -> str:
         f"{of['processor']}, {of['threads']} threads, shared with other work while this was",
         f"measured; torch {of['torch']}, onnxruntime {of['onnxruntime']}.",
         "",
-        "    python docs/measure_onnx.py --val val/ --calibration train/",
+        "    python docs/measure_onnx.py --val val/"
+        + ("" if int8["calibration"] == "bundled pictures" else " --calibration train/"),
         "",
         f"- {len(zoo)} of the zoo's {len(manifest())} models, with random weights where there are "
         f"none yet: largest difference from torch "
@@ -286,10 +288,11 @@ run()
 def zoo(arguments: argparse.Namespace) -> dict[str, Any]:
     """Every network of the manifest, with random weights where there are none yet.
 
-    Takes minutes a network, so each is stored when it is done, and a later run goes on from there.
+    Takes minutes a network, so each is stored when it is done, and a later run goes on from there
+    unless all are to be measured again.
     """
     stored = json.loads(RESULTS.read_text()) if RESULTS.is_file() else {}
-    found: dict[str, Any] = stored.get("zoo", {})
+    found: dict[str, Any] = {} if arguments.again else stored.get("zoo", {})
     done = {_build(model): found[name] for name, model in manifest().items() if name in found}
     for model in _families_in_turn():
         if _build(model) not in done:

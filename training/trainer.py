@@ -367,7 +367,7 @@ class Trainer:
             if scores.undrawn is not None:
                 self._complain("the strips", scores.undrawn)
             totals = self.totals
-            totals.psnr_y = scores.psnr_y
+            totals.psnr_y, totals.bicubic = scores.psnr_y, scores.bicubic
             if scores.psnr_y is not None:
                 totals.best_psnr_y = max(scores.psnr_y, totals.best_psnr_y or 0.0)
             facts = {"psnr_y": scores.psnr_y, "bicubic": scores.bicubic, **scores.estimate}
@@ -432,7 +432,8 @@ class Trainer:
         """
         found = self.state.load(self._begin_phase)
         if found is not None:
-            self.position, self.totals = found
+            self.position, totals = found
+            self.totals = totals.on(self.validation.bicubic) if self.validation else totals
         return found is not None
 
 

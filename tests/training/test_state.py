@@ -22,10 +22,12 @@ from safetensors.torch import load_file
 from sr_cli.networks.dan import DAN
 from sr_cli.zoo import weights
 from tests.conftest import Outcome
-from tests.training.conftest import SMALL
+from tests.training.conftest import CPU, SMALL, one_picture
 from training import checkpoint
+from training.corpus import read_corpus
+from training.options import Options
 from training.recipe import load_recipe
-from training.schema import Optimiser
+from training.schema import Optimiser, Recipe
 from training.trainer import Trainer, TrainingError
 from training.unroll import unroll
 
@@ -284,6 +286,23 @@ def test_weights_that_were_calibrated_stay_until_there_are_others(
     assert file.read_bytes() == ended
 
 
+def test_what_was_measured_on_other_pictures_is_forgotten(
+    trainer: Callable[..., Trainer], photographs: Path, small: Recipe, tmp_path: Path
+) -> None:
+    first = trainer(tmp_path, last_step=10)
+    first.run()
+    reached = first.totals
+    assert reached.psnr_y is not None and reached.best_psnr_y == reached.psnr_y
+    same = trainer(tmp_path)
+    assert same.resume() and same.totals == reached
+    corpus, how = read_corpus([photographs], 128), Options(half=False)
+    for held_out, psnr_y in ((one_picture(192), None), (None, reached.psnr_y)):
+        other = Trainer(small, corpus, held_out, tmp_path, CPU, how)
+        assert other.resume()
+        assert other.totals.psnr_y == other.totals.best_psnr_y == psnr_y
+        assert other.totals.seconds == reached.seconds
+
+
 def test_muon_is_resumed_to_the_bit_too(
     trainer: Callable[..., Trainer], small_file: Path, tmp_path: Path
 ) -> None:
@@ -398,6 +417,7 @@ def test_a_run_that_was_killed_ends_with_the_same_weights(
     assert program(*command(whole)[3:]).status == 0
     victim = subprocess.Popen(command(killed), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     enough = random.Random(time.time_ns()).randint(2, 20)
+    print(f"killed at step {enough}")  # a failure shows it
     while (last := checkpoint.latest(killed / "stable")) is None or int(last.name) < enough:
         assert victim.poll() is None, "the run ended before it could be killed"
         time.sleep(0.002)
