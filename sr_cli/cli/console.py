@@ -16,8 +16,9 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-out = Console(highlight=False, soft_wrap=True)
-err = Console(stderr=True, highlight=False, soft_wrap=True)
+# Names of files are told as they are, be they like codes of colours or emoji.
+out = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
+err = Console(stderr=True, highlight=False, soft_wrap=True, markup=False, emoji=False)
 
 
 class CommandError(Exception):
@@ -55,9 +56,29 @@ def ready() -> None:
         if getattr(sys, name) is None:
             nothing = Path(os.devnull).open("r" if name == "stdin" else "w")  # noqa: SIM115
             setattr(sys, name, nothing)
+    _own_standard_error()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+
+
+def _own_standard_error() -> None:
+    """Gives standard error a descriptor of its own.
+
+    While a picture is decoded, what libraries in C write to the usual one goes nowhere
+    (`sr_cli.images.quiet`); meanwhile, another thread may have something to tell.
+    """
+    try:
+        if sys.stderr.fileno() != _STANDARD_ERROR:
+            return
+        sys.stderr.flush()
+        own = os.dup(_STANDARD_ERROR)
+    except (OSError, ValueError, AttributeError):  # there is none, or it is no file
+        return
+    sys.stderr = os.fdopen(own, "w", buffering=1, encoding=sys.stderr.encoding)
+
+
+_STANDARD_ERROR = 2
 
 
 def print_json(value: Any) -> None:
@@ -70,17 +91,17 @@ def print_json(value: Any) -> None:
 
 def print_wide(table: Table, width: int = 110) -> None:
     """A table that would lose its sense in the eighty columns of a pipe."""
-    Console(highlight=False, width=max(out.width, width)).print(table)
+    Console(highlight=False, markup=False, emoji=False, width=max(out.width, width)).print(table)
 
 
 def complain(message: str) -> None:
     """One line on standard error."""
-    err.print(message, markup=False, style="red")
+    err.print(message, style="red")
 
 
 def note(message: str) -> None:
     """One line on standard error that is no complaint."""
-    err.print(message, markup=False, style="dim")
+    err.print(message, style="dim")
 
 
 def out_of_disk(error: OSError) -> str:
@@ -96,7 +117,7 @@ def progress(description: str, *, shown: bool = True) -> Iterator[Any]:
     Yields a function of how much is done and how much there is.
     """
     with Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         TaskProgressColumn(),
         TimeRemainingColumn(),

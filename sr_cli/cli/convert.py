@@ -45,5 +45,4 @@ def convert(
         console.out.print(
             f"{console.shown_path(done.path)}  {done.network} ({settings}), "
             f"{done.parameters:,} numbers",
-            markup=False,
         )

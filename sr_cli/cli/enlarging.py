@@ -348,4 +348,4 @@ def _print(job: Job, made: Made) -> None:
     if steps := _steps(job, made):
         place.print(degradation_table(f"{made.source.path}: what had happened to it", steps))
     name = "standard output" if made.target == STANDARD else console.shown_path(made.target)
-    place.print(f"{name}  {made.width}x{made.height}  {made.seconds:.1f} s", markup=False)
+    place.print(f"{name}  {made.width}x{made.height}  {made.seconds:.1f} s")

@@ -85,7 +85,7 @@ def export_onnx(
         )
         return
     size = f"{precision.value}, opset {opset}, {target.stat().st_size / 1e6:.1f} MB"
-    console.out.print(f"{console.shown_path(target)}  {size}", markup=False)
+    console.out.print(f"{console.shown_path(target)}  {size}")
     if found:
         console.out.print(
             f"Largest difference from torch: {found.picture:.1e} (picture in [0, 1]), "

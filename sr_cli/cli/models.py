@@ -102,7 +102,7 @@ def path_of_model(name: NameOrReference = DEFAULT_MODEL, as_json: options.Json =
     if as_json:
         console.print_json({"name": name, "path": str(path)})
     else:
-        console.out.print(str(path), markup=False)
+        console.out.print(str(path))
 
 
 @app.command("pull")
@@ -131,7 +131,7 @@ def pull_models(
                 facts = {"name": name, "path": str(path), "sha256": store.sha256(path)}
                 console.print_json(facts)
             else:
-                console.out.print(f"{name}  {path}", markup=False)
+                console.out.print(f"{name}  {path}")
 
 
 @app.command("verify")
@@ -153,9 +153,9 @@ def verify_models(
             where = str(path) if path else None
             console.print_json({"name": model.name, "state": state, "path": where})
         elif path is not None:
-            console.out.print(f"{model.name}  {state}  {path}", markup=False)
+            console.out.print(f"{model.name}  {state}  {path}")
         elif names:
-            console.out.print(f"{model.name}  {state}", markup=False)
+            console.out.print(f"{model.name}  {state}")
     if wrong:
         console.complain(
             "Weights marked wrong are not what was released. Delete a file of the Hub's cache and "
@@ -196,10 +196,10 @@ def publish_model(
             written = [str(file) for file in files] if dry_run or out else []
             console.print_json({"name": name, "repo": repo, "files": written, "commit": address})
         elif address is not None:
-            console.out.print(address, markup=False)
+            console.out.print(address)
         else:
             for file in files:
-                console.out.print(f"{console.shown_path(file)}", markup=False)
+                console.out.print(f"{console.shown_path(file)}")
 
 
 def _expanded(names: list[str]) -> Iterator[str]:

@@ -89,7 +89,7 @@ def train(
 
     if list_:
         for name in recipe_names():
-            console.out.print(f"{name}: {load_recipe(name).description}", markup=False)
+            console.out.print(f"{name}: {load_recipe(name).description}")
         return
     if recipe is None:
         recipe = DEFAULT_MODEL
@@ -98,7 +98,7 @@ def train(
             recipe = str(kept)
     chosen = load_recipe(recipe, set_ or ())
     if show:
-        console.out.print(shown(chosen), markup=False, end="")
+        console.out.print(shown(chosen), end="")
         return
     budget = seconds(time_budget) if time_budget is not None else math.inf
     if finish and time_budget is None:
@@ -146,7 +146,7 @@ def train(
             bar=bar,
         )
     if ended:
-        console.out.print(ended, markup=False)
+        console.out.print(ended)
 
 
 def seconds(text: str) -> float:

@@ -32,7 +32,7 @@ def result_format(source: Path | BinaryIO, scale: float) -> str:
         with source.open("rb") if isinstance(source, Path) else nullcontext(source) as stream:
             head = stream.read(_HEAD)
             stream.seek(0)
-            with quiet(sys.maxsize):
+            with quiet(sys.maxsize, muted=reading.is_loud(head)):
                 image = reading.opened(stream)
                 own = reading.FORMATS[image.format or ""]
                 found = formats.faithful(

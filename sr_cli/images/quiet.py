@@ -6,7 +6,7 @@ import os
 import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 from PIL import Image
 
@@ -14,7 +14,7 @@ _one_at_a_time = threading.Lock()
 
 
 @contextmanager
-def quiet(max_pixels: int | None = None) -> Iterator[None]:
+def quiet(max_pixels: int | None = None, *, muted: bool = True) -> Iterator[None]:
     """Keeps warnings from the terminal and sets Pillow's limit of size for a while.
 
     One thread at a time, since warning filters, the limit and standard error belong to the whole
@@ -23,8 +23,10 @@ def quiet(max_pixels: int | None = None) -> Iterator[None]:
     Args:
         max_pixels: Limit on pixels; None for Pillow's own. Decoders that ask for themselves refuse
             twice as many, and all are asked before they decode.
+        muted: Whether what is written to standard error meanwhile goes nowhere, whoever writes it.
     """
-    with _one_at_a_time, warnings.catch_warnings(), _muted():
+    silence = _muted() if muted else nullcontext()
+    with _one_at_a_time, warnings.catch_warnings(), silence:
         warnings.simplefilter("ignore")
         before = Image.MAX_IMAGE_PIXELS
         try:

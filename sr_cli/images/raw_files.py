@@ -175,7 +175,7 @@ def write_tiff(
             raise PictureError("a TIFF file cannot be larger than 4 GB; choose png")
     stream.write(bytes(stream.tell() % 2))  # directories begin at even places
     tags = TiffImagePlugin.ImageFileDirectory_v2()
-    with quiet():
+    with quiet(muted=False):
         _merge_exif(tags, exif)
     colours = picture.channels - alpha
     numbers: dict[int, int | tuple[int, ...]] = {

@@ -66,7 +66,7 @@ def read(source: Path | BinaryIO, *, max_pixels: int = MAX_PIXELS) -> Picture:
     """
     data = _bytes_of(source)
     suffix = source.suffix.lower() if isinstance(source, Path) else ""
-    with quiet(max_pixels):
+    with quiet(max_pixels, muted=is_loud(data)):
         try:
             return _decoded(data, suffix, max_pixels)
         except PictureError:
@@ -82,6 +82,11 @@ def read(source: Path | BinaryIO, *, max_pixels: int = MAX_PIXELS) -> Picture:
             # Decoders that meet damaged bytes raise almost anything: OSError, SyntaxError,
             # struct.error, KeyError, OverflowError, zlib.error and more.
             raise PictureError(_DAMAGED) from error
+
+
+def is_loud(data: bytes) -> bool:
+    """Whether a library that writes to standard error by itself decodes it: of TIFF or AVIF."""
+    return data[:2] in (b"II", b"MM") or data[4:8] == b"ftyp"
 
 
 def _bytes_of(source: Path | BinaryIO) -> bytes:

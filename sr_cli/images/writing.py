@@ -406,7 +406,7 @@ def _rebuilt(block: bytes | None) -> bytes | None:
     """
     if block is None:
         return None
-    with quiet():
+    with quiet(muted=False):
         try:
             tags = Image.Exif()
             tags.load(block)
