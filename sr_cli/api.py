@@ -135,11 +135,12 @@ class Upscaler:
 
     def _enlarged(self, pixels: Floats, tile: int | None) -> Floats:
         """``(H, W, C)`` in [0, 1] with 1 to 4 channels, to the same of the larger size."""
+        from sr_cli.images.colour import luma
         from sr_cli.inference.resampling import enlarge_plane
 
         channels = pixels.shape[2]
         rgb = self._opened.engine.upscale(_colours(pixels), tile).rgb
-        colours = rgb if channels > 2 else rgb.mean(2, keepdims=True, dtype=np.float32)
+        colours = rgb if channels > 2 else luma(rgb).clip(0, 1)
         if channels in (1, 3):
             return colours
         alpha = enlarge_plane(pixels[..., -1], self.scale)

@@ -70,8 +70,10 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
             stream.flush()
             os.fsync(stream.fileno())
         temporary.replace(path)
-    except BaseException:  # an interrupt too must leave nothing behind
+    except BaseException as error:  # an interrupt too must leave nothing behind
         temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename in (None, str(temporary)):
+            error.filename, error.filename2 = str(path), None  # nobody knows the other name
         raise
 
 

@@ -5,17 +5,19 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Executor, Future, ThreadPoolExecutor, as_completed
+from concurrent.futures import Executor, Future, ThreadPoolExecutor, as_completed, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from threading import Lock
+from threading import Lock, Thread
 from typing import Generic, TypeVar
 
 from sr_cli.cli import console
 from sr_cli.cli.inputs import Source
 
 _NAMES_SHOWN = 5
+PATIENCE = 0.2
+"""Seconds between two looks at whether the work is to end."""
 
 Taken = TypeVar("Taken")
 Made = TypeVar("Made")
@@ -44,6 +46,14 @@ class Tally:
                 console.complain(f"{source.path}: {reason}")
             if self.as_json:
                 console.print_json({"input": str(source.path), "error": reason})
+
+    def skip(self, source: Source, target: Path) -> None:
+        """Counts a picture whose result is there."""
+        self.skipped += 1
+        if self.as_json:
+            with _telling():
+                facts = {"input": str(source.path), "output": str(target), "skipped": True}
+                console.print_json(facts)
 
     def tell(self) -> None:
         """The summary, on standard error."""
@@ -137,30 +147,32 @@ class _Lane(Generic[Taken, Made]):
 
     def run(self) -> None:
         """Until the queue is empty."""
-        with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as writer:
-            ahead = self._next(reader)
+        with ThreadPoolExecutor(1) as writer:
+            ahead = self._next()
             while ahead is not None:
-                source, taken = ahead
-                ahead = self._next(reader)
+                source, target, taken = ahead
+                ahead = self._next()
                 with self._failure_of(source):
-                    self._one(source, taken, writer)
+                    self._one(source, target, taken, writer)
             self._finish_writing()
 
-    def _next(self, reader: Executor) -> tuple[Source, Future[Taken | None]] | None:
+    def _next(self) -> tuple[Source, Path, Future[Taken | None]] | None:
         with self.tally.lock:
             pair = next(self.queue, None)
-        return None if pair is None else (pair[0], reader.submit(self._take, *pair))
+        return None if pair is None else (*pair, _in_background(self._take, *pair))
 
     def _take(self, source: Source, target: Path) -> Taken | None:
         return None if self.tally.full else self.work.take(source, target)
 
-    def _one(self, source: Source, taken: Future[Taken | None], writer: Executor) -> None:
+    def _one(
+        self, source: Source, target: Path, taken: Future[Taken | None], writer: Executor
+    ) -> None:
         self._give_up_if_full()
-        item = taken.result()
+        item = self._waited_for(taken)
         self._give_up_if_full()
         if item is None:
             with self.tally.lock:
-                self.tally.skipped += 1
+                self.tally.skip(source, target)
             return
         made = self.work.make(item, self._meanwhile)
         self._finish_writing()
@@ -168,6 +180,11 @@ class _Lane(Generic[Taken, Made]):
         self.writing = source, made, writer.submit(self.work.put, made)
         if self.work.is_large(made):
             self._finish_writing()
+
+    def _waited_for(self, taken: Future[Taken | None]) -> Taken | None:
+        while not wait((taken,), PATIENCE).done:
+            self._meanwhile()
+        return taken.result()
 
     def _meanwhile(self) -> None:
         """What there is to do while a picture is being made."""
@@ -205,6 +222,26 @@ class _Lane(Generic[Taken, Made]):
                     self.tally.full = error
                 told = not isinstance(error, _NotTriedError)
                 self.tally.fail(source, reason(error), aloud=told)
+
+
+def _in_background(
+    work: Callable[[Source, Path], Taken | None], source: Source, target: Path
+) -> Future[Taken | None]:
+    """What a thread makes of a picture, for which the program waits no longer than it wants to.
+
+    Those of a pool are waited for at the end, and a pipe or a disk somewhere in a network can keep
+    one for ever.
+    """
+    result: Future[Taken | None] = Future()
+
+    def run() -> None:
+        try:
+            result.set_result(work(source, target))
+        except BaseException as error:
+            result.set_exception(error)
+
+    Thread(target=run, daemon=True).start()
+    return result
 
 
 class _NotTriedError(Exception):

@@ -21,6 +21,10 @@ out = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
 err = Console(stderr=True, highlight=False, soft_wrap=True, markup=False, emoji=False)
 
 
+closed: set[str] = set()
+"""Standard streams that whoever started the program has closed."""
+
+
 class CommandError(Exception):
     """A command that cannot go on; the message is one or two sentences that say what to do."""
 
@@ -54,6 +58,7 @@ def ready() -> None:
     """
     for name in ("stdin", "stdout", "stderr"):
         if getattr(sys, name) is None:
+            closed.add(name)
             nothing = Path(os.devnull).open("r" if name == "stdin" else "w")  # noqa: SIM115
             setattr(sys, name, nothing)
     _own_standard_error()

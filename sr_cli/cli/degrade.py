@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
+import os
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from sr_cli.cli import batch, console, side_outputs
-from sr_cli.cli.inputs import find_sources, plan_outputs
+from sr_cli.cli.inputs import Source, find_sources, plan_outputs
 from sr_cli.zoo.manifest import DEFAULT_MODEL
+
+if TYPE_CHECKING:
+    from sr_cli.degradation.repeatable import RepeatableTwoStage
+    from sr_cli.degradation.two_stage import TwoStage
+    from sr_cli.images.picture import Floats
 
 
 def degrade(
@@ -36,51 +43,91 @@ def degrade(
     replay = None if degradation is None else _vector(degradation)
     import torch
 
-    from sr_cli.degradation.repeatable import RepeatableTwoStage, seed_for
-    from sr_cli.degradation.two_stage import SMALLEST_SIDE
-    from sr_cli.images import Picture, PictureError, read, write
+    from sr_cli.degradation.repeatable import RepeatableTwoStage
+    from sr_cli.images import DiskFullError
 
     model = RepeatableTwoStage()
     drawn = None if replay is None else model.decode(torch.tensor(replay))
     failed = 0
     targets = plan_outputs(sources, out, "", ".png", folder=True)
+    originals = {os.path.realpath(source.path) for source in sources}
     for source, target in zip(sources, targets, strict=True):
         try:
-            facts = target.with_suffix(".json")
-            for path in (target, facts):
-                if path.exists() and not overwrite:
-                    raise PictureError(f"{path} exists already; --overwrite replaces it")
-                if path.is_dir():
-                    raise PictureError(f"{path} is a folder")
-            if source.problem:
-                raise PictureError(source.problem)
-            rgb = read(source.content).rgb
-            height, width = (side // model.scale * model.scale for side in rgb.shape[:2])
-            if min(height, width) < SMALLEST_SIDE:
-                raise PictureError(f"its sides must be at least {SMALLEST_SIDE} pixels")
-            hr = torch.from_numpy(rgb[:height, :width].copy()).permute(2, 0, 1)
-            lr, vector = model.degrade(hr, seed_for(source.path.name, seed), drawn)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            write(Picture(lr.permute(1, 2, 0).numpy()), target)
-            _write_json(facts, vector.tolist(), model.preset, seed)
+            _check_targets(target, originals, overwrite=overwrite)
+            lr, vector, notes = _degraded(source, model, seed, drawn)
+            _write(target, lr, _facts(vector, model.preset, seed))
+            for note in notes:
+                console.note(f"{source.path}: {note}")
         except Exception as error:
             failed += 1
             console.complain(f"{source.path}: {batch.reason(error)}")
+            if isinstance(error, DiskFullError) or getattr(error, "errno", 0) == errno.ENOSPC:
+                break  # no other will fit either
     if failed:
         raise typer.Exit(1)
 
 
-def _write_json(path: Path, vector: list[float], preset: str, seed: int) -> None:
+def _check_targets(target: Path, originals: set[str], *, overwrite: bool) -> None:
+    from sr_cli.images import PictureError
+
+    for path in (target, target.with_suffix(".json")):
+        if os.path.realpath(path) in originals:
+            raise PictureError(f"{path} is one of the pictures; choose another folder")
+        if path.exists() and not overwrite:
+            raise PictureError(f"{path} exists already; --overwrite replaces it")
+        if path.is_dir():
+            raise PictureError(f"{path} is a folder")
+
+
+def _degraded(
+    source: Source, model: RepeatableTwoStage, seed: int, drawn: TwoStage | None
+) -> tuple[Floats, list[float], list[str]]:
+    """The small picture, its vector, and what there is to say of it."""
+    import torch
+
+    from sr_cli.degradation.repeatable import seed_for
+    from sr_cli.degradation.two_stage import SMALLEST_SIDE
+    from sr_cli.images import PictureError, read, visible_rgb
+
+    if source.problem:
+        raise PictureError(source.problem)
+    picture = read(source.content)
+    rgb = visible_rgb(picture)
+    height, width = (side // model.scale * model.scale for side in rgb.shape[:2])
+    if min(height, width) < SMALLEST_SIDE:
+        raise PictureError(f"its sides must be at least {SMALLEST_SIDE} pixels")
+    hr = torch.from_numpy(rgb[:height, :width].copy()).permute(2, 0, 1)
+    lr, vector = model.degrade(hr, seed_for(source.path.name, seed), drawn)
+    notes = ["its transparency is left out"] if picture.alpha is not None else []
+    return lr.permute(1, 2, 0).numpy(), vector.tolist(), notes
+
+
+def _write(target: Path, rgb: Floats, facts: dict[str, Any]) -> None:
+    """Both files, or none that was not there before."""
+    from sr_cli.images import Picture, prepare, write
+
+    prepare(target, format="png", width=rgb.shape[1], height=rgb.shape[0])
+    beside = target.with_suffix(".json")
+    was_there = beside.exists()
+    side_outputs.write(beside, (json.dumps(facts, indent=1) + "\n").encode())
+    try:
+        write(Picture(rgb), target)
+    except BaseException:
+        if not was_there:
+            beside.unlink(missing_ok=True)
+        raise
+
+
+def _facts(vector: list[float], preset: str, seed: int) -> dict[str, Any]:
     from sr_cli.degradation.layout import TWO_STAGE
 
-    facts = {
+    return {
         "layout": TWO_STAGE.name,
         "preset": preset,
         "seed": seed,
         "vector": vector,
         "values": TWO_STAGE.decode(vector),
     }
-    side_outputs.write(path, (json.dumps(facts, indent=1) + "\n").encode())
 
 
 def _vector(path: Path) -> list[float]:

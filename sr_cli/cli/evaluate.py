@@ -152,11 +152,9 @@ def evaluate(
             done += one.steps
             rows += [(one, row) for row in findings.rows]
             answer = answer_of(one, settings, findings, compare=compare)
-            if not findings.cases:
-                continue
             if as_json:
                 console.print_json(answer)
-            else:
+            elif findings.cases:
                 print_answer(answer, skill=skill or estimate_only)
     if per_image:
         _write_csv(per_image, rows)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -63,6 +64,16 @@ class Round:
     failed: list[str] = field(default_factory=list)
     place: Path = Path()
     """Where pictures are saved, below the folder that was named for them."""
+
+    @cached_property
+    def saved_as(self) -> dict[str, str]:
+        """What a picture's results are called, without an ending."""
+        return _short_names((job.name for job in self.jobs), lambda name: Path(name).stem)
+
+    @cached_property
+    def folders(self) -> dict[str, str]:
+        """Where a method's results are saved; "input" is no method's."""
+        return _short_names(("input", *self.methods), _folder_of)
 
     @property
     def steps(self) -> int:
@@ -301,8 +312,8 @@ def _measured(
     keep = None
     if settings.save_images:
         folder = settings.save_images / one.place
-        name = f"{Path(case.name).stem}{_tag(case.condition)}{_turn(case.repeat)}.png"
-        keep = partial(_save, folder, name)
+        name = f"{one.saved_as[case.name]}{_tag(case.condition)}{_turn(case.repeat)}.png"
+        keep = partial(_save, folder, name, one.folders)
         keep("input", case.lr)
     return measure(case, one.methods, one.benchmark, settings.measures, one.layouts, keep, step)
 
@@ -317,12 +328,30 @@ def _turn(repeat: int) -> str:
     return f"_{repeat + 1}" if repeat else ""
 
 
-def _save(folder: Path, file: str, method: str, picture: Tensor) -> None:
+def _save(
+    folder: Path, file: str, folders: Mapping[str, str], method: str, picture: Tensor
+) -> None:
     from sr_cli.images import Picture, write
 
-    is_file = method.endswith((".safetensors", ".pth", ".onnx"))
-    name = Path(method).stem if is_file else Path(method).name
-    place = folder / name
+    place = folder / folders.get(method, method)
     place.mkdir(parents=True, exist_ok=True)
     rgb = picture.clamp(0, 1).permute(1, 2, 0).contiguous().numpy()
     write(Picture(rgb), place / file)
+
+
+def _short_names(names: Iterable[str], short: Callable[[str], str]) -> dict[str, str]:
+    """A file name for every name: a short one if it is the only one of that, else a whole one."""
+    names = list(dict.fromkeys(names))
+    count = Counter(short(name).casefold() for name in names)
+    return {
+        name: short(name)
+        if count[short(name).casefold()] == 1
+        else re.sub(r"[/\\:.]+", "_", name).strip("_")
+        for name in names
+    }
+
+
+def _folder_of(method: str) -> str:
+    """Of a model's results: its name, or that of its file without the ending."""
+    is_file = method.endswith((".safetensors", ".pth", ".onnx"))
+    return Path(method).stem if is_file else Path(method).name

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import glob
 import hashlib
 import io
 import os
 import re
+import stat
 import sys
 import unicodedata
 from collections import Counter
@@ -39,11 +39,25 @@ class Source:
     """The picture itself if it came on standard input."""
     problem: str | None = None
     """Why there is nothing to read, such as an empty folder in the midst of others."""
+    found: bool = False
+    """Whether it was found in a folder or by a pattern, of which there could be more."""
 
     @property
     def content(self) -> Path | io.BytesIO:
-        """Where to read the picture from."""
-        return self.path if self.data is None else io.BytesIO(self.data)
+        """Where to read the picture from, as often as it takes."""
+        data = self._piped if self.data is None else self.data
+        return self.path if data is None else io.BytesIO(data)
+
+    @functools.cached_property
+    def _piped(self) -> bytes | None:
+        """What a pipe or a device gives, which it does only once; None for a file."""
+        try:
+            kind = self.path.stat().st_mode
+            if stat.S_ISFIFO(kind) or stat.S_ISCHR(kind) or stat.S_ISSOCK(kind):
+                return self.path.read_bytes()
+        except OSError:
+            pass  # whoever reads the path is told why
+        return None
 
 
 def find_sources(names: Iterable[str], *, recursive: bool, as_json: bool = False) -> list[Source]:
@@ -80,24 +94,28 @@ def _named(name: str, recursive: bool, *, patterns: bool = True) -> list[Source]
 
     path = Path(name)
     if os.path.isdir(name):  # noqa: PTH112 - pathlib's raises where a name is too long
+        closed: list[OSError] = []
         try:
-            pictures = find_pictures(path, recursive=recursive)
+            pictures = find_pictures(path, recursive=recursive, unreadable=closed.append)
         except OSError as error:
-            return [_nothing(path, f"the folder cannot be read: {error.strerror}")]
+            return [_unread(error)]
         hint = "" if recursive else " itself; --recursive looks into the folders within"
-        return [Source(p, p.relative_to(path)) for p in pictures] or [
-            _nothing(path, f"there is no picture in this folder{hint}")
-        ]
+        found = [Source(p, p.relative_to(path), found=True) for p in pictures]
+        found += map(_unread, closed)
+        return found or [_nothing(path, f"there is no picture in this folder{hint}")]
     if not (patterns and glob.has_magic(name)) or os.path.lexists(name):
         return [Source(path, Path(path.name))]
-    matches = list(_matches(path, recursive))
+    closed = []
+    matches = list(_matches(path, recursive, closed.append))
     fixed = Path(*_before_magic(path))
-    return [Source(p, p.relative_to(fixed)) for p in matches] or [
-        _nothing(path, "no picture matches this pattern")
-    ]
+    found = [Source(p, p.relative_to(fixed), found=True) for p in matches]
+    found += map(_unread, closed)
+    return found or [_nothing(path, "no picture matches this pattern")]
 
 
-def _matches(pattern: Path, recursive: bool) -> Iterator[Path]:
+def _matches(
+    pattern: Path, recursive: bool, unreadable: Callable[[OSError], None]
+) -> Iterator[Path]:
     """The files that a pattern names, and the pictures of the folders that it does.
 
     Files of other endings than pictures' are matched only by a pattern that has an ending itself,
@@ -105,16 +123,18 @@ def _matches(pattern: Path, recursive: bool) -> Iterator[Path]:
     """
     from sr_cli.images import PICTURE_SUFFIXES, find_pictures
 
-    for path in sorted(set(_globbed(pattern))):
+    for path in sorted(set(_globbed(pattern, unreadable))):
         if path.is_dir():
             if not path.is_symlink():
-                with contextlib.suppress(OSError):
-                    yield from find_pictures(path, recursive=recursive)
+                try:
+                    yield from find_pictures(path, recursive=recursive, unreadable=unreadable)
+                except OSError as error:
+                    unreadable(error)
         elif path.is_file() and (pattern.suffix or path.suffix.lower() in PICTURE_SUFFIXES):
             yield path
 
 
-def _globbed(pattern: Path) -> Iterator[Path]:
+def _globbed(pattern: Path, unreadable: Callable[[OSError], None]) -> Iterator[Path]:
     """What a pattern matches; ``**`` follows no links to folders, which go round in circles."""
     parts = pattern.parts
     if "**" not in parts:
@@ -122,10 +142,15 @@ def _globbed(pattern: Path) -> Iterator[Path]:
         return
     at = parts.index("**")
     below = parts[at + 1 :] or ("*",)
-    for top in glob.iglob(str(Path(*parts[:at]))):  # noqa: PTH207
-        for folder, within, _ in os.walk(top):
+    for top in filter(os.path.isdir, glob.iglob(str(Path(*parts[:at])))):  # noqa: PTH207
+        for folder, within, _ in os.walk(top, onerror=unreadable):
             within[:] = [name for name in within if not name.startswith(".")]
-            yield from _globbed(Path(glob.escape(folder), *below))
+            yield from _globbed(Path(glob.escape(folder), *below), unreadable)
+
+
+def _unread(error: OSError) -> Source:
+    """A folder that may hold pictures which nobody can see."""
+    return _nothing(Path(error.filename), f"the folder cannot be read: {error.strerror}")
 
 
 def _nothing(path: Path, problem: str) -> Source:
@@ -244,14 +269,21 @@ def plan_outputs(
 def is_one_file(out: Path, sources: Sequence[Source], *, folder: bool) -> bool:
     """Whether OUT names the file of the only result, rather than a folder.
 
+    A picture that happens to be the only one in a folder goes to a file only if OUT ends as those
+    of pictures do: ``results-v1.5`` is a folder today, too.
+
     Args:
         out: As given.
         sources: All of them.
         folder: Whether it is a folder whatever it is called.
     """
+    from sr_cli.images import PICTURE_SUFFIXES
+
     if len(sources) != 1 or folder:
         return False
-    return out == STANDARD or (not out.is_dir() and (bool(out.suffix) or out.exists()))
+    if out == STANDARD or out.is_dir() or out.exists():
+        return not out.is_dir()
+    return out.suffix.lower() in PICTURE_SUFFIXES if sources[0].found else bool(out.suffix)
 
 
 def _folder_for(source: Source, out: Path | None) -> Path:

@@ -12,8 +12,10 @@ from sr_cli.cli import side_outputs
 from sr_cli.cli.console import CommandError
 from sr_cli.degradation.explain import Step
 
-ROW = 0.28
-"""Height of a row in inches."""
+ROW, HEADING = 0.28, 0.5
+"""Heights of a row, and of a title with the space around it, in inches."""
+LABELS, RIGHT = 0.46, 0.99
+"""Shares of the width that what is said of a number takes, and where its range ends."""
 
 
 def check_plot(path: Path) -> None:
@@ -53,10 +55,14 @@ def plot_estimates(estimates: Sequence[tuple[str, Sequence[Step]]], path: Path) 
     from matplotlib.figure import Figure
 
     rows = [max(1, len(_known(steps))) for _, steps in estimates]
-    figure = Figure((8, sum(rows) * ROW + 0.9 * len(rows)), layout="constrained")
-    panels = figure.subplots(len(rows), 1, squeeze=False, height_ratios=[n + 1 for n in rows])
-    for (title, steps), panel in zip(estimates, panels[:, 0], strict=True):
-        _draw(panel, title, steps)
+    height = sum(rows) * ROW + HEADING * len(rows)
+    figure = Figure((8, height))
+    top = height
+    # Not laid out by matplotlib, which takes minutes over a hundred pictures.
+    for (title, steps), count in zip(estimates, rows, strict=True):
+        top -= HEADING + count * ROW
+        place = (LABELS, (top + HEADING / 4) / height, RIGHT - LABELS, count * ROW / height)
+        _draw(figure.add_axes(place), title, steps)
     drawn = io.BytesIO()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph")  # names in letters that the font lacks
@@ -90,4 +96,6 @@ def _draw(panel: Any, title: str, steps: Sequence[Step]) -> None:
     for side in panel.spines.values():
         side.set_visible(False)
     heading = f"{title}  ({unknown} numbers not known)"
-    panel.set_title(heading, fontsize=9, loc="left", parse_math=False)  # names may hold dollars
+    left = (0.02 - LABELS) / (RIGHT - LABELS)  # of the whole figure: paths are long
+    # Names may hold dollars.
+    panel.set_title(heading, x=left, fontsize=9, loc="left", parse_math=False)

@@ -9,13 +9,20 @@ from pathlib import Path
 from sr_cli.cli.console import CommandError, shown_path
 
 
-def check(path: Path, *, overwrite: bool, pictures: Iterable[Path] = ()) -> None:
+def check(
+    path: Path,
+    *,
+    overwrite: bool,
+    pictures: Iterable[Path] = (),
+    way: str = "--overwrite replaces it",
+) -> None:
     """Make sure, before any work, that a file can be written at its end and nothing is lost by it.
 
     Args:
         path: The file. Missing folders above it are no problem, see `write`.
         overwrite: Whether it may be there already.
         pictures: What goes in and what comes out: never replaced by something else.
+        way: What to do about one that is there, in a few words.
 
     Raises:
         CommandError: It is a folder, or one of the pictures; it is there; it cannot be made.
@@ -26,7 +33,7 @@ def check(path: Path, *, overwrite: bool, pictures: Iterable[Path] = ()) -> None
     if any(os.path.realpath(picture) == real for picture in pictures):
         raise CommandError(f"{shown_path(path)} is one of the pictures; name another file.")
     if path.is_file() and not overwrite:
-        raise CommandError(f"{shown_path(path)} exists already; --overwrite replaces it.")
+        raise CommandError(f"{shown_path(path)} exists already; {way}.")
     above = next(folder for folder in path.absolute().parents if folder.exists())
     if not (above.is_dir() and os.access(above, os.W_OK | os.X_OK)):
         raise CommandError(f"{shown_path(path)} cannot be made: {above} may not be written to.")

@@ -153,7 +153,9 @@ def upscale(
     pairs = _pairs(jobs[0], sources, place, name, folder=folder)
     if report:
         pictures = [path for source, target in pairs for path in (source.path, target)]
-        side_outputs.check(report, overwrite=overwrite, pictures=pictures)
+        # A report of what is made now does not hold what is skipped, so it takes no other's place.
+        way = "name another file" if skip_existing else "--overwrite replaces it"
+        side_outputs.check(report, overwrite=overwrite, pictures=pictures, way=way)
     tally = batch.run(pairs, [work_of(job) for job in jobs], as_json=as_json)
     if page and report:
         page.write(report, [(str(path), why) for path, why in tally.failures])
@@ -186,6 +188,8 @@ def _check_standard_output(sources: list[Source], out: Path | None, *, as_json: 
         raise typer.BadParameter(
             "standard output cannot hold both a picture and --json; name a file with -o"
         )
+    if "stdout" in console.closed:
+        raise typer.BadParameter("standard output is closed; name a file with -o")
     if sys.stdout.isatty():
         raise typer.BadParameter(
             "the picture would go to the terminal; name a file with -o, or redirect the output"

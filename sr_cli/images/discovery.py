@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 PICTURE_SUFFIXES = frozenset(
@@ -13,9 +15,27 @@ PICTURE_SUFFIXES = frozenset(
 """File name endings, in lower case, that are taken for pictures in a folder."""
 
 
-def find_pictures(folder: Path, *, recursive: bool) -> list[Path]:
-    """The pictures of a folder by their endings, sorted; hidden files are left out."""
-    found = folder.rglob("*") if recursive else folder.iterdir()
+Unreadable = Callable[[OSError], None]
+
+
+def find_pictures(
+    folder: Path, *, recursive: bool, unreadable: Unreadable | None = None
+) -> list[Path]:
+    """The pictures of a folder by their endings, sorted; hidden files are left out.
+
+    Args:
+        folder: Links to folders within it are not followed.
+        recursive: Whether to go into the folders within folders.
+        unreadable: Called with the error of every folder within that cannot be read.
+
+    Raises:
+        OSError: The folder itself cannot be read.
+    """
+    found = folder.iterdir()
+    if recursive:
+        os.scandir(folder).close()
+        walk = os.walk(folder, onerror=unreadable)
+        found = (Path(place, name) for place, _, names in walk for name in names)
     return sorted(
         path
         for path in found

@@ -1,0 +1,122 @@
+"""Pipes, folders that nobody may read, and folders that hold a single picture today."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.batches.conftest import Upscale, draw, names
+
+posix = pytest.mark.skipif(os.name != "posix", reason="pipes and signals of POSIX")
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@contextmanager
+def pipe_of(data: bytes, path: Path) -> Iterator[Path]:
+    """A named pipe that gives the data once."""
+    os.mkfifo(path)
+    writer = threading.Thread(target=path.write_bytes, args=(data,), daemon=True)
+    writer.start()
+    yield path
+    writer.join(10)
+
+
+@posix
+@pytest.mark.parametrize("out", [(), ("-o", "out/"), ("-o", "one.png")])
+def test_a_pipe_is_read_once(upscale: Upscale, here: Path, out: tuple[str, ...]) -> None:
+    picture = draw(here / "a.png").read_bytes()
+    with pipe_of(picture, here / "pipe.png") as pipe:
+        done = upscale(pipe.name, *out)
+    assert done.status == 0, done.err
+    written = {(): "pipe_x4.png", ("-o", "out/"): "out/pipe_x4.png"}.get(out, "one.png")
+    assert upscale("a.png", "-o", "same.png").status == 0
+    assert (here / written).read_bytes() == (here / "same.png").read_bytes()
+
+
+@posix
+@pytest.mark.parametrize("out", [(), ("-o", "out.png")])
+def test_who_waits_for_a_pipe_can_be_stopped(
+    here: Path, tiny_weights: Path, out: tuple[str, ...]
+) -> None:
+    os.mkfifo(here / "pipe.png")
+    code = (
+        "import sr_cli.cli.upscale as upscale\n"
+        "from sr_cli.__main__ import main\n"
+        "find = upscale.find_sources\n"
+        "def told(*a, **k): print('ready', flush=True); return find(*a, **k)\n"
+        "upscale.find_sources = told\n"
+        "main()\n"
+    )
+    command = [sys.executable, "-c", code, "upscale", "pipe.png", "-m", str(tiny_weights), *out]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdout is not None and process.stdout.readline() == b"ready\n"
+    time.sleep(3)  # by now it waits, and if not, it has even less to stop
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(60) == 128 + signal.SIGTERM
+    assert names(here) == ["pipe.png"]
+
+
+@pytest.mark.parametrize("name", ["tree", "tree/*", "tree/**"])
+def test_a_folder_within_that_cannot_be_read_is_told(
+    upscale: Upscale, here: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    draw(here / "tree" / "a.png")
+    draw(here / "tree" / "sub" / "b.png")
+    scandir, listdir = os.scandir, os.listdir
+
+    def guarded(real):  # type: ignore[no-untyped-def]
+        def look(path="."):  # type: ignore[no-untyped-def]
+            if str(path).rstrip("/").endswith("sub"):
+                raise PermissionError(13, "Permission denied", str(path))
+            return real(path)
+
+        return look
+
+    monkeypatch.setattr(os, "scandir", guarded(scandir))
+    monkeypatch.setattr(os, "listdir", guarded(listdir))
+    done = upscale(name, "--recursive", "-o", "out/", "--json")
+    assert done.status == 1
+    assert "sub: the folder cannot be read: Permission denied" in done.err
+    lines = [json.loads(line) for line in done.out.splitlines()]
+    assert sorted("error" in line for line in lines) == [False, True]
+    assert names(here / "out") == ["a_x4.png"]
+
+
+def test_a_folder_of_one_picture_goes_to_a_folder_as_those_of_two_do(
+    upscale: Upscale, here: Path
+) -> None:
+    draw(here / "in" / "a.png")
+    assert upscale("in", "-o", "results-v1.5").status == 0
+    assert upscale("in/*", "-o", "out.d", "--format", "png").status == 0
+    assert names(here / "results-v1.5") == names(here / "out.d") == ["a_x4.png"]
+    assert upscale("in", "-o", "one.png").status == 0 and (here / "one.png").is_file()
+    named = upscale("in/a.png", "-o", "one.v5")
+    assert named.status == 2 and "names no format" in named.err
+
+
+def test_what_is_skipped_is_a_line_too_and_a_report_gets_another_name(
+    upscale: Upscale, here: Path
+) -> None:
+    draw(here / "a.png")
+    assert upscale("a.png", "-o", "out/", "--report", "page.html").status == 0
+    again = upscale("a.png", "-o", "out/", "--skip-existing", "--report", "page.html")
+    assert again.status == 1 and "page.html exists already; name another file." in again.err
+    done = upscale("a.png", "-o", "out/", "--skip-existing", "--json", "--report", "page2.html")
+    assert done.status == 0
+    target = str(Path("out") / "a_x4.png")
+    assert json.loads(done.out) == {"input": "a.png", "output": target, "skipped": True}
