@@ -71,6 +71,16 @@ def test_gray_and_alpha_keep_their_channels(model: sr_cli.Upscaler, shape: tuple
         assert (model.upscale(opaque)[..., -1] == 255).all()
 
 
+def test_gray_is_the_luma_that_files_get(model: sr_cli.Upscaler, tmp_path: Path) -> None:
+    gray = Image.fromarray(PICTURE[..., 1])
+    gray.save(tmp_path / "a.png")
+    code = ["-m", "sr_cli", "upscale", "a.png", "-o", "b.png", "--precision", "fp32"]
+    subprocess.run([sys.executable, *code, "--device", "cpu"], cwd=tmp_path, check=True)
+    with Image.open(tmp_path / "b.png") as written:
+        assert written.mode == "L"
+        assert np.array_equal(np.asarray(written), np.asarray(model.upscale(gray)))
+
+
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "I;16"])
 def test_pil_pictures_come_back_as_such(model: sr_cli.Upscaler, mode: str) -> None:
     if mode == "I;16":

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 
+from sr_cli.cli import console
+from sr_cli.images import DiskFullError
 from tests.conftest import Outcome, scene
 
 Program = Callable[..., Outcome]
@@ -147,3 +153,62 @@ def test_degrade_writes_into_a_folder_of_any_name(
         "photo.png",
     ]
     assert program("degrade", photo, "-o", photo).status == 2
+
+
+def test_degrade_never_replaces_what_it_degrades(
+    program: Program, photo: Path, tmp_path: Path
+) -> None:
+    before = photo.read_bytes()
+    for further in ((), ("--overwrite",)):
+        refused = program("degrade", photo, "-o", tmp_path, *further)
+        assert refused.status == 1 and "is one of the pictures" in refused.err
+        assert photo.read_bytes() == before and not (tmp_path / "photo.json").exists()
+
+
+def test_degrade_leaves_both_files_or_none(
+    program: Program, photo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = tmp_path / "zebra.png"
+    other.write_bytes(photo.read_bytes())
+
+    def full(*_: object, **__: object) -> None:
+        raise DiskFullError("there is no room")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("sr_cli.images.write", full)
+        refused = program("degrade", photo, other, "-o", tmp_path / "bad")
+    assert refused.status == 1
+    assert refused.err.count("there is no room") == 1  # the next would not fit either
+    assert list((tmp_path / "bad").iterdir()) == []
+    assert program("degrade", photo, other, "-o", tmp_path / "bad").status == 0
+
+
+def test_degrade_sees_nothing_of_what_is_hidden(program: Program, tmp_path: Path) -> None:
+    pixels = np.full((96, 96, 4), 255, np.uint8)
+    pixels[:, 48:] = (255, 0, 0, 0)  # red that nobody sees
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    done = program("degrade", tmp_path / "a.png", "-o", tmp_path / "bad", "--seed", 2)
+    assert done.status == 0 and "its transparency is left out" in done.err
+    colours = np.asarray(Image.open(tmp_path / "bad" / "a.png")).astype(int)
+    assert np.ptp(colours.mean((0, 1))) < 2  # neither half is red
+
+
+def test_a_full_disk_is_told_with_the_file(
+    program: Program, photo: Path, tiny_weights: Path, tmp_path: Path, monkeypatch: Any
+) -> None:
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    page = tmp_path / "page.svg"
+    failed = program("estimate-degradation", photo, "-m", tiny_weights, "--plot", page)
+    assert failed.status == 1 and f"No space left on device ({page})" in failed.err
+    assert sorted(tmp_path.iterdir()) == [photo]
+
+
+def test_a_picture_for_a_closed_standard_output_is_refused(
+    program: Program, photo: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(console, "closed", {"stdout"})
+    refused = program("upscale", photo, "-o", "-")
+    assert refused.status == 2 and "standard output is closed" in refused.err

@@ -218,6 +218,33 @@ def test_a_picture_too_small_for_a_measure_costs_no_other(program: Program, tmp_
     assert answer["cases"] == 8 and answer["methods"]["bicubic"]["lpips_squeeze"] > 0
 
 
+def test_results_of_equal_names_are_all_saved(program: Program, tmp_path: Path) -> None:
+    for name in ("a.png", "a.bmp", "b.png"):
+        save(tmp_path / "data" / name, 96, 96)
+    models = [tmp_path / run / "w.safetensors" for run in ("one", "two")]
+    for model in models:
+        model.parent.mkdir()
+        weights.write(model, DAN(**TINY).state_dict(), "DAN", TINY)
+    out = tmp_path / "saved"
+    done = program(
+        *("evaluate", "--data", tmp_path / "data", "--save-images", out),
+        *(word for model in models for word in ("-m", model)),
+    )
+    assert done.status == 0, done.err
+    folders = sorted(folder.name for folder in out.iterdir())
+    assert len(folders) == 4 and folders[:1] == ["bicubic"] and "input" in folders
+    for folder in folders:
+        assert {p.name for p in (out / folder).iterdir()} == {"a_png.png", "a_bmp.png", "b.png"}
+
+
+def test_what_fails_altogether_is_an_object_too(program: Program, tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(b"nothing")
+    outcome = program("evaluate", "-m", "bicubic", "--data", tmp_path, "--json")
+    assert outcome.status == 1
+    answer = json.loads(outcome.out)
+    assert answer["cases"] == 0 and answer["failed"] == ["a.png"]
+
+
 def test_a_picture_is_named_once_whatever_the_conditions(program: Program, data: Path) -> None:
     (data / "broken.png").write_bytes(b"no picture")
     run = ("evaluate", "-m", "bicubic", "--data", data, "--protocol", "gaussian8", "--json")
