@@ -46,6 +46,25 @@ def test_calibration_lowers_the_error_and_keeps_the_picture(photographs: Path) -
     assert torch.equal(network(lr)[0], before)
 
 
+def test_only_cases_to_which_a_number_applies_count() -> None:
+    torch.manual_seed(0)
+    model = TwoStageModel()
+    generator = torch.Generator().manual_seed(0)
+    truth = torch.cat([model.sample(1, generator).vector() for _ in range(200)])
+    applies = torch.tensor([TWO_STAGE.applicable(row) for row in truth.tolist()])
+    estimate = torch.where(applies, 0.5 * truth - 0.1, 7 * torch.rand_like(truth))
+    network = DAN(features=8, blocks=1)
+    tail = network.degradation_tail
+    assert tail.bias is not None
+    weight, bias = tail.weight.detach().clone(), tail.bias.detach().clone()
+    calibrate(network, TWO_STAGE, estimate, truth)
+    told = [p.index for p in TWO_STAGE.parameters if p.applies and p.key.endswith("sigma")]
+    assert told and not applies[:, told].all()
+    for index in told:  # twice the estimate and 0.2 are the truth, wherever there is one
+        torch.testing.assert_close(tail.weight[index], 2 * weight[index], rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(tail.bias[index], 2 * bias[index] + 0.2, rtol=1e-4, atol=1e-4)
+
+
 def test_the_vector_alone_is_that_of_the_whole_network() -> None:
     torch.manual_seed(0)
     lr = torch.rand(2, 3, 20, 24)

@@ -17,12 +17,14 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from sr_cli.degradation.kernels import disturb
 from sr_cli.degradation.layout import TWO_STAGE
 from sr_cli.images import read
 from tests.conftest import Outcome, scene
 from training.corpus import Corpus, CorpusError, _batches, read_corpus
 from training.crops import Cropper
 from training.degradations import (
+    UPWARDS,
     GaussianDegrader,
     degrader,
     part,
@@ -327,6 +329,47 @@ def test_principal_components_rebuild_the_kernels_they_come_from() -> None:
     centred = kernels - kernels.mean(0)
     left = centred - centred @ encoder @ encoder.T
     assert left.square().sum() < 1e-4 * centred.square().sum()
+
+
+def test_principal_components_are_those_of_centred_kernels() -> None:
+    model = GaussianDegrader(4, 11, (0.2, 4.0), isotropic=True)
+    encoder = principal_components(model, 3, draws=2000).double().numpy()
+    kernels = model.kernels(model.sample(2000, torch.Generator().manual_seed(0))).double().numpy()
+    left, _, _ = np.linalg.svd((kernels - kernels.mean(0)).T, full_matrices=False)
+    # The same lines; uncentred, the first would be that of the mean.
+    assert np.abs((encoder * left[:, :3]).sum(0)) == pytest.approx([1, 1, 1], abs=1e-6)
+
+
+def test_dans_kernels_are_uneven_upwards_as_published() -> None:
+    """Weights times 1 + 0.25 u, made to sum to one again; it is one factor up to a constant."""
+    with np.load(Path(__file__).parents[1] / "reference" / "degradation.npz") as reference:
+        for stem in ("dan/aniso11", "dan/aniso31"):
+            plain, uniform, wanted = (
+                torch.from_numpy(reference[f"{stem}/{name}"])
+                for name in ("values", "disturb_u", "disturbed")
+            )
+            plain = plain[: len(wanted)]
+            assert (disturb(plain, uniform, UPWARDS) - wanted).abs().max() < 1e-6
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_noise_and_mixing_are_every_processs_own(photographs: Path, same: bool) -> None:
+    changes = ["phase.0.batch=4", "phase.0.lr_crop=24", "data.pool=8"]
+    recipe = load_recipe("dmsr-x2", changes)
+    corpus, found = read_corpus([photographs], 48), []
+    for index in (0, 0) if same else (0, 1):
+        processes = Processes(torch.device("cpu"))
+        processes.index = index
+        feeder = Feeder(corpus, degrader(recipe), recipe.data, 0, processes)
+        processes.index = 0  # so that its share of a batch is the same
+        feeder.begin(recipe.phase[0], "kernel")
+        feeder.next()
+        pairs = feeder.pool.pairs
+        assert pairs is not None and feeder.pool.order is not None
+        found.append((pairs.hr, pairs.lr, feeder.pool.order))
+    (hr, lr, order), (other_hr, other_lr, other_order) = found
+    assert torch.equal(hr, other_hr)  # what is drawn is drawn alike
+    assert torch.equal(lr, other_lr) == torch.equal(order, other_order) == same
 
 
 def test_a_margin_is_degraded_and_cut_off_again() -> None:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from sr_cli.degradation.bicubic import imresize
 from sr_cli.degradation.blur_only import BlurModel
 from sr_cli.degradation.layout import TWO_STAGE
+from sr_cli.degradation.operators import blur
 from sr_cli.degradation.two_stage import TwoStageModel
 from sr_cli.metrics.perceptual import PerceptualDistance
 from sr_cli.networks.dan import DAN
@@ -25,9 +29,17 @@ from training.initial import build_network
 from training.losses import Objectives
 from training.losses.adversary import Adversary
 from training.losses.estimate import EstimateLoss, Weighing
-from training.losses.features import VGG19, FeaturesError, Staggered, load_features
+from training.losses.features import (
+    VGG19,
+    VGG19_LAYERS,
+    VGG19_WEIGHTS,
+    FeaturesError,
+    Staggered,
+    load_features,
+)
 from training.losses.objective import root_mean_square
 from training.losses.shape import ShapeLoss
+from training.pool import Pairs
 from training.recipe import RecipeError, load_recipe
 from training.schema import Loss
 
@@ -323,6 +335,75 @@ def test_losses_that_do_not_fit_are_refused(name: str, changes: list[str], messa
     network = build_network(recipe)
     with pytest.raises(RecipeError, match=message):
         Objectives(recipe, network, degrader(recipe), CPU)
+
+
+def first_terms(name: str, *changes: str) -> tuple[Any, Pairs, dict[str, Tensor]]:
+    """A network, a batch, and the terms of its loss before anything was learned."""
+    family = load_recipe(name).network.family
+    plain = ["data.pool=0", "phase.0.batch=2", "phase.0.lr_crop=24"]
+    recipe = load_recipe(name, [*NARROW[family], *plain, *changes])
+    learner, model = learner_of(recipe, CPU)
+    learner.begin(recipe.phase[0])
+    feeder = Feeder(one_picture(), model, recipe.data, 0, learner.processes)
+    feeder.begin(recipe.phase[0], learner.objective.truth)
+    pairs = feeder.next()
+    hr, lr = pairs.hr.float() / 255, pairs.lr.float() / 255
+    with torch.no_grad():
+        found = learner.objective(learner.network, learner.forward, lr, hr, pairs.truth)
+    return learner.network, pairs, found.terms
+
+
+def test_dssr_learns_at_every_step() -> None:
+    network, pairs, terms = first_terms("dssr-iso-x2")
+    hr, lr = pairs.hr.float() / 255, pairs.lr.float() / 255
+    with torch.no_grad():
+        steps = list(network.iterate(lr))
+        missing = hr - F.interpolate(lr, scale_factor=2, mode="bicubic", align_corners=False)
+    assert len(steps) == 4
+    assert float(terms["l1"]) == pytest.approx(sum(float((s - hr).abs().mean()) for _, s in steps))
+    details = sum(float((d - missing).abs().mean()) for d, _ in steps)
+    assert float(terms["detail"]) == pytest.approx(details, rel=1e-5)
+
+
+def test_dmsr_is_told_kernel_and_noise() -> None:
+    network, pairs, terms = first_terms("dmsr-x2", "loss.reconstruction=1.0")
+    hr, lr = pairs.hr.float() / 255, pairs.lr.float() / 255
+    with torch.no_grad():
+        noise, kernel = network.extractor(lr)
+    clean = imresize(blur(hr, pairs.truth.view(-1, 15, 15)), Fraction(1, 2))
+    noise_error = float((noise - (lr - clean)).square().mean())
+    kernel_error = float((kernel - pairs.truth).square().sum()) / len(lr)  # a sum a kernel
+    assert float(terms["reconstruction"]) == pytest.approx(noise_error + kernel_error, rel=1e-4)
+
+
+def test_danv1_is_told_the_code_and_danv2_the_kernel() -> None:
+    network, pairs, terms = first_terms("danv1-iso-x2", "network.kernel_size=11", "data.kernel=11")
+    with torch.no_grad():
+        code = network(pairs.lr.float() / 255)[1]
+    wanted = pairs.truth @ network.encoder[0]
+    assert wanted.abs().max() > 0.1
+    assert float(terms["vector"]) == pytest.approx(float((code - wanted).abs().mean()), rel=1e-5)
+    network, pairs, terms = first_terms("danv2-iso-x2")
+    with torch.no_grad():
+        kernel = network(pairs.lr.float() / 255)[1]
+    error = float((kernel - pairs.truth).abs().mean())
+    assert float(terms["vector"]) == pytest.approx(error, rel=1e-5)
+
+
+def test_vgg19_is_compared_where_and_as_much_as_published() -> None:
+    names, block, number = {}, 1, 1
+    layer = 0
+    for width in VGG19_LAYERS:
+        if width:
+            names[layer] = f"conv{block}_{number}"
+            layer, number = layer + 2, number + 1
+        else:
+            layer, block, number = layer + 1, block + 1, 1
+    compared = {names[layer]: weight for layer, weight in VGG19_WEIGHTS.items()}
+    assert compared == {
+        **{"conv1_2": 0.1, "conv2_2": 0.1},
+        **{"conv3_4": 1.0, "conv4_4": 1.0, "conv5_4": 1.0},
+    }
 
 
 def test_crops_of_one_picture_are_found_in_it() -> None:

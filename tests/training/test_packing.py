@@ -152,6 +152,7 @@ def test_figures_are_released_with_the_weights_that_were_measured(
     of += [word for change in changes for word in ("--set", change)]
     # The run's own release has another header, but the same weights.
     list(pack(out, recipe, CPU))
+    assert json.loads((out / "release" / "entry.json").read_text())["preset"] == "published"
     weights = out / "release" / "dan-real-x4.safetensors"
     data = tmp_path / "val"
     data.mkdir()

@@ -108,3 +108,13 @@ def test_resuming_needs_no_recipe_if_the_folder_keeps_one(
     assert again.status == 0 and "resumed at step 1" in again.err, again.err
     assert "changed" not in again.err
     assert 'name = "small"' in (tmp_path / "run" / RECORD).read_text()
+
+
+def test_a_recipe_that_goes_on_from_weights_says_so_without_them(
+    small_file: Path, photographs: Path, tmp_path: Path
+) -> None:
+    goes_on = load_recipe(str(small_file), ["start.after=dan-real-x4"])
+    begun = session(goes_on, photographs, tmp_path / "run", resume=False)
+    assert any("meant to go on from the weights of dan-real-x4" in line for line in begun)
+    again = session(goes_on, photographs, tmp_path / "run", resume=True)
+    assert not any("meant to go on" in line for line in again)

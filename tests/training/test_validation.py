@@ -9,7 +9,9 @@ import torch
 
 from sr_cli.degradation.blur_only import BlurModel
 from tests.training.conftest import one_picture
-from training.degradations import BlurDegrader
+from training.degradations import BlurDegrader, degrader
+from training.initial import build_network
+from training.recipe import load_recipe
 from training.schema import Validation
 from training.validation import ValidationSet
 
@@ -44,3 +46,32 @@ def test_a_picture_that_is_met_exactly_does_not_hide_the_others() -> None:
     )
     assert 0 < alone < 60
     assert found == pytest.approx((alone + 100) / 2)
+
+
+def test_every_degradation_of_every_picture_is_another() -> None:
+    scene = one_picture(96)
+    twice = replace(
+        scene,
+        pixels=scene.pixels.repeat(2, 1),
+        shapes=scene.shapes * 2,
+        offsets=(0, len(scene.pixels)),
+        names=("scene", "again"),
+    )
+    options = Validation(crop=64, degradations=3)
+    found = ValidationSet(twice, BlurDegrader(BlurModel(2)), options, "vector").known
+    assert found is not None and len(found.unique(dim=0)) == 6
+
+
+def test_an_estimated_kernel_is_held_against_the_true_one() -> None:
+    recipe = load_recipe("danv2-iso-x2", ["network.features=8", "network.groups=1"])
+    model = degrader(recipe)
+    network = build_network(recipe, model)
+    options = Validation(crop=64, degradations=2)
+    held_out = ValidationSet(one_picture(96), model, options, "kernel")
+    plain = torch.autocast("cpu", enabled=False)
+    scores = held_out(network, trains="all", autocast=plain)
+    with torch.no_grad():
+        kernel = network(held_out.lr)[1]
+    assert held_out.known is not None
+    wanted = float((kernel - held_out.known).abs().sum(1).mean())
+    assert wanted > 0.01 and scores.estimate["kernel_error"] == pytest.approx(wanted, rel=1e-4)
