@@ -24,6 +24,10 @@ from sr_cli.zoo import weights
 from sr_cli.zoo.manifest import ZooError
 
 
+OF_ONE_RUN = ("step", "phase", "steps", "seconds", "device")
+"""Facts of a file's header that are not true of a mean."""
+
+
 def mean(
     states: Sequence[dict[str, Tensor]], shares: Sequence[float] | None = None
 ) -> dict[str, Tensor]:
@@ -84,7 +88,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if "network" not in header or "options" not in header:
         parser.error(f"{options.weights[0]} does not say which network it is of")
     try:
-        weights.write_with(options.out, state, weights.own_header(header))
+        kept = {k: v for k, v in weights.own_header(header).items() if k not in OF_ONE_RUN}
+        weights.write_with(options.out, state, kept)
     except OSError as error:
         parser.error(f"{options.out} cannot be written: {error.strerror}")
     sys.stdout.write(f"wrote the mean of {len(files)} to {options.out}\n")

@@ -213,7 +213,11 @@ def described(path: Path) -> Model:
         authors=header.get("authors"),
         paper=replace(like.paper, figures=()),
         recipe=header.get("recipe", "unknown"),
-        training={key: header[key] for key in ("steps", "seconds", "device") if key in header},
+        training={
+            key: int(header[key]) if header[key].isdecimal() else header[key]
+            for key in ("steps", "seconds", "device")
+            if key in header
+        },
         figures=(),
         estimate={},
     )

@@ -39,7 +39,7 @@ def test_a_finished_run_is_ready_to_be_handed_on(
     entry = json.loads((release / "entry.json").read_text())
     (model,) = manifest.parse(json.dumps({"version": SCHEMA_VERSION, "models": [entry]})).values()
     assert model.weights is not None and model.weights.bundled == "small.safetensors"
-    assert model.training["steps"] == "19" and "CPU" in model.training["device"]
+    assert model.training["steps"] == 19 and "CPU" in model.training["device"]
     assert model.figures == () and model.licence == "unknown"
     text = (release / "README.md").read_text()
     assert "license: unknown" in text and "small" in text
