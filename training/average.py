@@ -23,7 +23,6 @@ from torch import Tensor
 from sr_cli.zoo import weights
 from sr_cli.zoo.manifest import ZooError
 
-
 OF_ONE_RUN = ("step", "phase", "steps", "seconds", "device")
 """Facts of a file's header that are not true of a mean."""
 
