@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,16 @@ def test_every_model_of_the_zoo_but_the_unpaired_has_a_published_recipe() -> Non
             assert load_recipe(model.recipe).data.trained_for == model.preset, model.name
     trained = {model.name for model in manifest().values() if not model.name.startswith("pdm")}
     assert trained <= {load_recipe(name).model for name in recipe_names()}
+
+
+@pytest.mark.parametrize("kind", ["real-x4", "blur-x4", "blur-x2"])
+def test_twins_learn_from_the_same_batches_at_the_same_rate(kind: str) -> None:
+    dan, twin = (load_recipe(f"{body}-{kind}-continue-gpu") for body in ("dan", "edsr"))
+    assert [replace(phase, iterations=None) for phase in dan.phase] == list(twin.phase)
+    for part in ("data", "optimiser", "validation", "decay_steps", "seed"):
+        assert getattr(dan, part) == getattr(twin, part), part
+    assert (dan.loss.l1, dan.loss.rmse) == (twin.loss.l1, twin.loss.rmse)
+    assert dan.start.after == twin.start.after and twin.start.fitting
 
 
 @pytest.mark.parametrize(
