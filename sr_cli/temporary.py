@@ -72,8 +72,8 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
         temporary.replace(path)
     except BaseException as error:  # an interrupt too must leave nothing behind
         temporary.unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.filename in (None, str(temporary)):
-            error.filename, error.filename2 = str(path), None  # nobody knows the other name
+        if isinstance(error, OSError) and error.errno and error.filename is None:
+            error.filename = str(path)
         raise
 
 

@@ -73,6 +73,8 @@ def _own_standard_error() -> None:
     While a picture is decoded, what libraries in C write to the usual one goes nowhere
     (`sr_cli.images.quiet`); meanwhile, another thread may have something to tell.
     """
+    if sys.platform == "win32":  # where rich knows a console by its descriptor
+        return
     try:
         if sys.stderr.fileno() != _STANDARD_ERROR:
             return

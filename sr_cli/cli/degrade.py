@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sr_cli.cli import batch, console, side_outputs
+from sr_cli.cli import batch, console
 from sr_cli.cli.inputs import Source, find_sources, plan_outputs
 from sr_cli.zoo.manifest import DEFAULT_MODEL
 
@@ -51,7 +51,7 @@ def degrade(
     failed = 0
     targets = plan_outputs(sources, out, "", ".png", folder=True)
     originals = {os.path.realpath(source.path) for source in sources}
-    for source, target in zip(sources, targets, strict=True):
+    for number, (source, target) in enumerate(zip(sources, targets, strict=True), 1):
         try:
             _check_targets(target, originals, overwrite=overwrite)
             lr, vector, notes = _degraded(source, model, seed, drawn)
@@ -62,7 +62,9 @@ def degrade(
             failed += 1
             console.complain(f"{source.path}: {batch.reason(error)}")
             if isinstance(error, DiskFullError) or getattr(error, "errno", 0) == errno.ENOSPC:
-                break  # no other will fit either
+                if rest := len(sources) - number:  # no other would fit either
+                    console.complain(f"{rest} more not tried, since the disk is full")
+                break
     if failed:
         raise typer.Exit(1)
 
@@ -103,19 +105,16 @@ def _degraded(
 
 
 def _write(target: Path, rgb: Floats, facts: dict[str, Any]) -> None:
-    """Both files, or none that was not there before."""
+    """Both files, or neither."""
     from sr_cli.images import Picture, prepare, write
+    from sr_cli.temporary import replacing
 
     prepare(target, format="png", width=rgb.shape[1], height=rgb.shape[0])
-    beside = target.with_suffix(".json")
-    was_there = beside.exists()
-    side_outputs.write(beside, (json.dumps(facts, indent=1) + "\n").encode())
-    try:
+    # What was done takes its place only when the picture that it was done to has.
+    with replacing(target.with_suffix(".json")) as stream:
+        stream.write((json.dumps(facts, indent=1) + "\n").encode())
+        stream.flush()
         write(Picture(rgb), target)
-    except BaseException:
-        if not was_there:
-            beside.unlink(missing_ok=True)
-        raise
 
 
 def _facts(vector: list[float], preset: str, seed: int) -> dict[str, Any]:

@@ -343,12 +343,18 @@ def _short_names(names: Iterable[str], short: Callable[[str], str]) -> dict[str,
     """A file name for every name: a short one if it is the only one of that, else a whole one."""
     names = list(dict.fromkeys(names))
     count = Counter(short(name).casefold() for name in names)
-    return {
-        name: short(name)
-        if count[short(name).casefold()] == 1
-        else re.sub(r"[/\\:.]+", "_", name).strip("_")
-        for name in names
-    }
+    alone = {name: short(name) for name in names if count[short(name).casefold()] == 1}
+    taken = {name.casefold() for name in alone.values()}
+    for name in names:
+        if name in alone:
+            continue
+        whole = longer = re.sub(r"[/\\:.]+", "_", name).strip("_")
+        number = 1
+        while longer.casefold() in taken:
+            longer, number = f"{whole}_{number}", number + 1
+        alone[name] = longer
+        taken.add(longer.casefold())
+    return alone
 
 
 def _folder_of(method: str) -> str:

@@ -13,7 +13,7 @@ import sys
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sr_cli.cli import console
@@ -122,6 +122,7 @@ def _matches(
     links to folders not at all.
     """
     from sr_cli.images import PICTURE_SUFFIXES, find_pictures
+    from sr_cli.images.discovery import is_file
 
     for path in sorted(set(_globbed(pattern, unreadable))):
         if path.is_dir():
@@ -130,7 +131,7 @@ def _matches(
                     yield from find_pictures(path, recursive=recursive, unreadable=unreadable)
                 except OSError as error:
                     unreadable(error)
-        elif path.is_file() and (pattern.suffix or path.suffix.lower() in PICTURE_SUFFIXES):
+        elif is_file(path) and (pattern.suffix or path.suffix.lower() in PICTURE_SUFFIXES):
             yield path
 
 
@@ -178,7 +179,8 @@ def _standard_input(recursive: bool) -> list[Source]:
         raise CommandError("Standard input holds neither a picture nor a list of names.")
     lines = data.split(b"\0" if b"\0" in data else b"\n")
     names = [os.fsdecode(line.removesuffix(b"\r")) for line in lines]
-    sources = [s for name in names if name for s in _named(name, recursive, patterns=False)]
+    listed = [s for name in names if name for s in _named(name, recursive, patterns=False)]
+    sources = [replace(source, found=True) for source in listed]  # another day it lists more
     if not sources:
         raise CommandError("Standard input is empty. Send it a picture, or names one a line.")
     return sources

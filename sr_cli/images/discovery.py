@@ -41,5 +41,13 @@ def find_pictures(
         for path in found
         if path.suffix.lower() in PICTURE_SUFFIXES
         and not path.name.startswith(".")
-        and path.is_file()
+        and is_file(path)
     )
+
+
+def is_file(path: Path) -> bool:
+    """Whether a path is a file, or nobody may know: reading it will tell why."""
+    try:
+        return path.is_file()
+    except OSError:
+        return True

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -98,13 +98,16 @@ def test_a_folder_within_that_cannot_be_read_is_told(
 
 
 def test_a_folder_of_one_picture_goes_to_a_folder_as_those_of_two_do(
-    upscale: Upscale, here: Path
+    upscale: Upscale, here: Path, send: Callable[[bytes], None]
 ) -> None:
     draw(here / "in" / "a.png")
     assert upscale("in", "-o", "results-v1.5").status == 0
     assert upscale("in/*", "-o", "out.d", "--format", "png").status == 0
     assert names(here / "results-v1.5") == names(here / "out.d") == ["a_x4.png"]
     assert upscale("in", "-o", "one.png").status == 0 and (here / "one.png").is_file()
+    send(b"in/a.png\n")
+    assert upscale("-", "-o", "listed-v2.5").status == 0
+    assert names(here / "listed-v2.5") == ["a_x4.png"]
     named = upscale("in/a.png", "-o", "one.v5")
     assert named.status == 2 and "names no format" in named.err
 

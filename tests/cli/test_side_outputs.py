@@ -179,8 +179,14 @@ def test_degrade_leaves_both_files_or_none(
         refused = program("degrade", photo, other, "-o", tmp_path / "bad")
     assert refused.status == 1
     assert refused.err.count("there is no room") == 1  # the next would not fit either
+    assert "1 more not tried" in refused.err
     assert list((tmp_path / "bad").iterdir()) == []
     assert program("degrade", photo, other, "-o", tmp_path / "bad").status == 0
+    facts = (tmp_path / "bad" / "photo.json").read_bytes()
+    with monkeypatch.context() as patch:
+        patch.setattr("sr_cli.images.write", full)
+        program("degrade", photo, "-o", tmp_path / "bad", "--seed", 1, "--overwrite")
+    assert (tmp_path / "bad" / "photo.json").read_bytes() == facts  # of the picture that is there
 
 
 def test_degrade_sees_nothing_of_what_is_hidden(program: Program, tmp_path: Path) -> None:

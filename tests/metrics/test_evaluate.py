@@ -219,7 +219,7 @@ def test_a_picture_too_small_for_a_measure_costs_no_other(program: Program, tmp_
 
 
 def test_results_of_equal_names_are_all_saved(program: Program, tmp_path: Path) -> None:
-    for name in ("a.png", "a.bmp", "b.png"):
+    for name in ("a.png", "a.bmp", "b.png", "a_png.png"):
         save(tmp_path / "data" / name, 96, 96)
     models = [tmp_path / run / "w.safetensors" for run in ("one", "two")]
     for model in models:
@@ -234,7 +234,9 @@ def test_results_of_equal_names_are_all_saved(program: Program, tmp_path: Path) 
     folders = sorted(folder.name for folder in out.iterdir())
     assert len(folders) == 4 and folders[:1] == ["bicubic"] and "input" in folders
     for folder in folders:
-        assert {p.name for p in (out / folder).iterdir()} == {"a_png.png", "a_bmp.png", "b.png"}
+        assert {p.name for p in (out / folder).iterdir()} == {
+            *("a_png.png", "a_png_1.png", "a_bmp.png", "b.png"),
+        }
 
 
 def test_what_fails_altogether_is_an_object_too(program: Program, tmp_path: Path) -> None:
