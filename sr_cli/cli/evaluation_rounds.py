@@ -333,7 +333,7 @@ def _save(
 ) -> None:
     from sr_cli.images import Picture, write
 
-    place = folder / folders.get(method, method)
+    place = folder / folders[method]
     place.mkdir(parents=True, exist_ok=True)
     rgb = picture.clamp(0, 1).permute(1, 2, 0).contiguous().numpy()
     write(Picture(rgb), place / file)

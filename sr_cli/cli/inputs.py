@@ -283,7 +283,9 @@ def is_one_file(out: Path, sources: Sequence[Source], *, folder: bool) -> bool:
 
     if len(sources) != 1 or folder:
         return False
-    if out == STANDARD or out.is_dir() or out.exists():
+    if out == STANDARD:
+        return True
+    if out.exists():
         return not out.is_dir()
     return out.suffix.lower() in PICTURE_SUFFIXES if sources[0].found else bool(out.suffix)
 

@@ -87,6 +87,16 @@ def test_a_run_that_ends_early_is_released_as_what_it_is(
     assert json.loads((out / "release" / "entry.json").read_text())["options"]["iterations"] == 1
 
 
+def released_to(place: Path, small_file: Path, *changes: str) -> list[str]:
+    """Arguments of a release, behind the run; makes the folder and the manifest it goes to."""
+    folder, file = place / "weights", place / "manifest.json"
+    folder.mkdir()
+    file.write_bytes((Path(__file__).parents[2] / "weights_manifest.json").read_bytes())
+    settings = [word for change in changes for word in ("--set", change)]
+    places = ["--weights", str(folder), "--manifest", str(file)]
+    return ["--recipe", str(small_file), *settings, *places]
+
+
 def test_weights_take_their_place_only_with_an_entry(
     trainer: Callable[..., Trainer],
     small_file: Path,
@@ -96,11 +106,8 @@ def test_weights_take_their_place_only_with_an_entry(
     out, folder, file = tmp_path / "run", tmp_path / "weights", tmp_path / "manifest.json"
     recipe = load_recipe(str(small_file), ["model=dan-real-x4"])
     trainer(out, recipe, last_step=8).run()
-    folder.mkdir()
-    before = (Path(__file__).parents[2] / "weights_manifest.json").read_text(encoding="utf-8")
-    file.write_text(before, encoding="utf-8")
-    places = ["--weights", str(folder), "--manifest", str(file)]
-    of = [str(out), "--recipe", str(small_file), "--set", "model=dan-real-x4", *places]
+    of = [str(out), *released_to(tmp_path, small_file, "model=dan-real-x4")]
+    before, places = file.read_text(encoding="utf-8"), of[-4:]
     figures = tmp_path / "figures.json"
     facts = {"protocol": "real", "data": "val", "seed": 0, "cases": 1, "date": "2026-01-01"}
     figures.write_text(json.dumps({**facts, "methods": {"bicubic": {}}}))
@@ -146,10 +153,7 @@ def test_figures_are_released_with_the_weights_that_were_measured(
     changes = ["model=dan-real-x4", "data.preset=published"]
     recipe = load_recipe(str(small_file), changes)
     trainer(out, recipe, last_step=8).run()
-    folder.mkdir()
-    file.write_bytes((Path(__file__).parents[2] / "weights_manifest.json").read_bytes())
-    of = [str(out), "--recipe", str(small_file), "--weights", str(folder), "--manifest", str(file)]
-    of += [word for change in changes for word in ("--set", change)]
+    of = [str(out), *released_to(tmp_path, small_file, *changes)]
     # The run's own release has another header, but the same weights.
     list(pack(out, recipe, CPU))
     assert json.loads((out / "release" / "entry.json").read_text())["preset"] == "published"
