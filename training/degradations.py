@@ -22,12 +22,15 @@ from sr_cli.degradation.bicubic import imresize
 from sr_cli.degradation.blur_only import Blur, BlurModel
 from sr_cli.degradation.layout import Layout
 from sr_cli.degradation.operators import blur, quantise
-from sr_cli.degradation.two_stage import TwoStage, TwoStageModel
+from sr_cli.degradation.two_stage import Stage, TwoStage, TwoStageModel
 from training.schema import Recipe
 
 UPWARDS = 1 / 9
 """DAN's codes multiply a kernel's weights by 1 + 0.25 u, u in [0, 1), before they normalise it:
 that is 1.125 (1 + (2u - 1) / 9)."""
+
+NARROWEST = 0.2
+"""Pixels: the least width of a blur in the two-stage degradation (Sec. 3.5)."""
 
 T = TypeVar("T")
 
@@ -42,6 +45,10 @@ class Degrader(ABC):
     @abstractmethod
     def sample(self, batch: int, generator: torch.Generator) -> Any:
         """Draw parameters for a batch from a CPU generator: a dataclass of tensors ``(N, ...)``."""
+
+    def mildest(self, drawn: Any) -> Any:
+        """The same parameters with as little of everything as there can be, see `schema.Data`."""
+        raise NotImplementedError
 
     @abstractmethod
     def apply(self, hr: Tensor, drawn: Any, generator: torch.Generator | None = None) -> Tensor:
@@ -76,6 +83,16 @@ class TwoStageDegrader(Degrader):
     def sample(self, batch: int, generator: torch.Generator) -> TwoStage:
         return self.model.sample(batch, generator)
 
+    def mildest(self, drawn: TwoStage) -> TwoStage:
+        """No blur, noise or low-pass, one reduction by means, and the last JPEG alone as drawn."""
+        first, last = _mildest(drawn.stage1), _mildest(drawn.stage2)
+        return dataclasses.replace(
+            drawn,
+            stage1=dataclasses.replace(first, is_jpeg=torch.zeros_like(first.is_jpeg)),
+            stage2=last,
+            final_is_sinc=torch.zeros_like(drawn.final_is_sinc),
+        )
+
     def apply(
         self, hr: Tensor, drawn: TwoStage, generator: torch.Generator | None = None
     ) -> Tensor:
@@ -83,6 +100,26 @@ class TwoStageDegrader(Degrader):
 
     def vector(self, drawn: TwoStage) -> Tensor:
         return drawn.vector()
+
+
+def _mildest(stage: Stage) -> Stage:
+    """A stage whose blur is its narrowest, a single pixel, that keeps the size and adds nothing.
+
+    Noise is Gaussian with a deviation of 0, which is told apart from a level that does not apply.
+    """
+    narrowest = torch.full_like(stage.sigma_x, NARROWEST)
+    return dataclasses.replace(
+        stage,
+        kind=torch.full_like(stage.kind, kernels.GAUSSIAN),
+        sigma_x=narrowest,
+        sigma_y=narrowest,
+        theta=torch.zeros_like(stage.theta),
+        beta=torch.ones_like(stage.beta),
+        scale=1.0,
+        mode="area",
+        noise_is_gaussian=torch.ones_like(stage.noise_is_gaussian),
+        gaussian_sigma=torch.zeros_like(stage.gaussian_sigma),
+    )
 
 
 class BlurDegrader(Degrader):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -115,10 +116,13 @@ class Feeder:
 
     def _drawn(self, batch: int, mine: slice) -> list[Any]:
         """Parameters of this process's share of a batch; what was drawn together is together."""
-        alike = self.data.alike or batch
+        usual = batch - round(self.data.mild * batch)
+        ends = dict.fromkeys([*range(0, usual, self.data.alike or batch), usual, batch])
         found = []
-        for begin in range(0, batch, alike):
-            drawn = self.model.sample(min(alike, batch - begin), self.drawing)
+        for begin, end in pairwise(ends):
+            drawn = self.model.sample(end - begin, self.drawing)
+            if begin >= usual:
+                drawn = self.model.mildest(drawn)
             share = part(drawn, slice(max(mine.start - begin, 0), max(mine.stop - begin, 0)))
             if len(share):
                 found.append(share)

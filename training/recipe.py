@@ -214,6 +214,10 @@ def _check(recipe: Recipe, source: str) -> None:
             f"{source}: 'data.shrunk' must be fractions between 0 and 1, not "
             f"{list(recipe.data.shrunk)}."
         )
+    if not 0 <= recipe.data.mild <= 1:
+        raise RecipeError(f"{source}: 'data.mild' must be from 0 to 1, not {recipe.data.mild:g}.")
+    if recipe.data.mild and recipe.data.degradation != "two-stage":
+        raise RecipeError(f"{source}: 'data.mild' is of the degradation 'two-stage' only.")
     if recipe.data.kernel % 2 == 0:
         raise RecipeError(f"{source}: 'data.kernel' must be odd, not {recipe.data.kernel}.")
     if recipe.data.degradation == "blur" and recipe.network.scale not in (2, 4):

@@ -24,6 +24,7 @@ from tests.conftest import Outcome, scene
 from training.corpus import Corpus, CorpusError, _batches, read_corpus
 from training.crops import Cropper
 from training.degradations import (
+    NARROWEST,
     UPWARDS,
     GaussianDegrader,
     degrader,
@@ -470,3 +471,56 @@ def test_several_batches_may_be_degraded_at_once(photographs: Path) -> None:
     for _ in range(7):
         assert len(feeder.next()) == 4
     assert made == [12, 12, 12]  # the pool filled, and twice again
+
+
+@pytest.mark.parametrize("alike", [0, 5])
+def test_a_share_of_the_pairs_is_shrunk_and_perhaps_compressed_and_no_more(
+    alike: int, photographs: Path
+) -> None:
+    changes = ["phase.0.batch=16", "data.mild=0.25", "data.pool=16", f"data.alike={alike}"]
+    recipe = load_recipe("dan-real-x4", changes)
+    model = degrader(recipe)
+    corpus = read_corpus([photographs], 96)
+    feeder = Feeder(corpus, model, recipe.data, 0, Processes(torch.device("cpu")))
+    groups = feeder._drawn(16, slice(0, 16))
+    assert [len(group) for group in groups] == ([12, 4] if alike == 0 else [5, 5, 2, 4])
+    mild = groups[-1]
+    generator = torch.Generator().manual_seed(0)
+    hr = torch.rand(4, 3, 192, 192, generator=generator)
+    mild.stage2.is_jpeg[:] = torch.tensor([True, False, True, False])
+    mild.stage2.jpeg_quality[:] = 95
+    lr = model.apply(hr, mild, generator)
+    difference = (lr - torch.nn.functional.avg_pool2d(hr, 4)).abs().amax((1, 2, 3)) * 255
+    assert (difference[1::2] < 1).all()  # rounded to 8 bits, twice
+    assert (difference[::2] > 2).all() and (difference[::2] < 80).all()
+    vector = TWO_STAGE.decode(model.vector(mild)[1].tolist())
+    assert vector["stage1.gaussian_sigma"] == pytest.approx(0, abs=1e-4)
+    assert vector["stage1.sigma_x"] == pytest.approx(NARROWEST)
+    assert vector["final.is_sinc"] == 0 and vector["stage1.is_jpeg"] == 0
+
+
+def test_the_share_is_drawn_alike_however_many_processes_share_a_batch(
+    photographs: Path,
+) -> None:
+    recipe = load_recipe("dan-real-x4", ["phase.0.batch=16", "data.mild=0.25", "data.pool=16"])
+    model = degrader(recipe)
+    corpus = read_corpus([photographs], 96)
+
+    def drawn(mine: slice) -> torch.Tensor:
+        feeder = Feeder(corpus, model, recipe.data, 0, Processes(torch.device("cpu")))
+        return torch.cat([model.vector(group) for group in feeder._drawn(16, mine)])
+
+    halves = drawn(slice(0, 8)), drawn(slice(8, 16))
+    assert torch.equal(torch.cat(halves), drawn(slice(0, 16)))
+
+
+def test_without_a_share_nothing_else_is_drawn(photographs: Path) -> None:
+    recipe = load_recipe("dan-real-x4", ["phase.0.batch=16", "data.pool=16"])
+    model = degrader(recipe)
+    corpus = read_corpus([photographs], 96)
+    feeder = Feeder(corpus, model, recipe.data, 0, Processes(torch.device("cpu")))
+    again = torch.Generator()
+    again.set_state(feeder.drawing.get_state())
+    (group,) = feeder._drawn(16, slice(0, 16))
+    assert torch.equal(model.vector(group), model.vector(model.sample(16, again)))
+    assert torch.equal(feeder.drawing.get_state(), again.get_state())

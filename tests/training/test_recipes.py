@@ -89,6 +89,7 @@ def test_published_recipes_build_the_published_networks(name: str, parameters: f
         ("phase.0.lr_crop=16", "'phase.0.lr_crop' makes crops of 64 pixels.*needs 76"),
         ("validation.crop=2", "'validation.crop' makes crops of 2 pixels.*needs 76"),
         ("data.shrunk=[1.5]", "between 0 and 1"),
+        ("data.mild=1.5", "'data.mild' must be from 0 to 1, not 1.5"),
         ("phase.0.steps=true", "must be a whole number"),
         ("phase.0.batch=0", "'phase.0.batch' must be positive"),
         ("phase.0.accumulate=3", "must be a multiple of its 'accumulate'"),
@@ -128,6 +129,8 @@ def test_what_a_network_cannot_do_is_refused() -> None:
         load_recipe("edsr-blur-x4", ["phase.0.trains='restorer'"])
     with pytest.raises(RecipeError, match="scales 2 and 4 only"):
         load_recipe("dan-blur-x4", ["network.scale=3"])
+    with pytest.raises(RecipeError, match=r"'data.mild' is of .* 'two-stage' only"):
+        load_recipe("dan-blur-x4", ["data.mild=0.1"])
     with pytest.raises(RecipeError, match=r"crops of 256 pixels.*needs 301"):
         load_recipe("danv1-iso-x4", ["data.kernel=601"])
     with pytest.raises(RecipeError, match="DANv1: channel attention needs at least 16 features"):
