@@ -90,7 +90,8 @@ class Upscaler:
     def upscale(self, image: PictureT, *, tile: int | None = None) -> PictureT:
         """Enlarge a picture.
 
-        Alpha is enlarged beside the colours.  A gray picture stays gray.
+        Alpha is enlarged beside the colours.  A gray picture stays gray,
+        be it in three equal channels.
 
         Args:
             image: See the top of this module.
@@ -135,12 +136,14 @@ class Upscaler:
 
     def _enlarged(self, pixels: Floats, tile: int | None) -> Floats:
         """``(H, W, C)`` in [0, 1] with 1 to 4 channels, to the same of the larger size."""
-        from sr_cli.images.colour import luma
+        from sr_cli.images.colour import gray_of, is_colourless, luma
         from sr_cli.inference.resampling import enlarge_plane
 
         channels = pixels.shape[2]
         rgb = self._opened.engine.upscale(_colours(pixels), tile).rgb
         colours = rgb if channels > 2 else luma(rgb).clip(0, 1)
+        if channels > 2 and is_colourless(pixels[..., :3]):
+            colours = gray_of(rgb).clip(0, 1)
         if channels in (1, 3):
             return colours
         alpha = enlarge_plane(pixels[..., -1], self.scale)

@@ -234,7 +234,7 @@ def _enlarged(job: Job, taken: Taken, progress: Callable[[float, float], None]) 
     picture, engine, scale = taken.picture, job.model.engine, job.model.scale
     result = engine.upscale(visible_rgb(picture), job.tile, progress, orientations=job.orientations)
     alpha = None if picture.alpha is None else enlarge_plane(picture.alpha, scale)
-    pixels = result.rgb
+    pixels = _without_new_colours(picture, result.rgb)
     if job.outscale != scale:
         size = _scaled(job, picture.width), _scaled(job, picture.height)
         pixels = resize(pixels, size)
@@ -273,9 +273,10 @@ def _grown(job: Job, taken: Taken, progress: Callable[[float, float], None]) -> 
         for band in growing:
             bottom = top + len(band)
             alpha = picture.alpha
-            yield band, None if alpha is None else enlarge_rows(alpha, scale, top, bottom)
+            rgb = _without_new_colours(picture, band)
+            yield rgb, None if alpha is None else enlarge_rows(alpha, scale, top, bottom)
             top = bottom
-            del band, alpha  # before the next ones are made
+            del band, rgb, alpha  # before the next ones are made
 
     write_rows(
         picture,
@@ -291,6 +292,13 @@ def _grown(job: Job, taken: Taken, progress: Callable[[float, float], None]) -> 
         *(taken.source, taken.target, None, width, height, taken.format),
         *(_listed(growing.vector), growing.tiles, notes),
     )
+
+
+def _without_new_colours(picture: Picture, rgb: Floats) -> Floats:
+    """The enlarged pixels, gray where the picture had no colour: networks add a trace of it."""
+    from sr_cli.images.colour import gray_of
+
+    return gray_of(rgb) if picture.metadata.is_colourless else rgb
 
 
 def _listed(vector: Floats | None) -> list[float] | None:

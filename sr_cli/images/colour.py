@@ -37,6 +37,7 @@ _SRGB_TO_XYZ = np.array(
     ]
 )
 _CURVE_POINTS = 16385  # dense enough that interpolation errs by less than a 16-bit step
+_WHITE = 1e-3  # how far a profile's white may lie off and still be white
 _BAND = 2**20  # pixels a pass: bounds the memory that intermediate arrays take
 
 
@@ -152,6 +153,19 @@ def fits(icc: bytes | None, model: ColorModel) -> bool:
 def luma(rgb: Floats) -> Floats:
     """(H, W, 3) to gray, (H, W, 1)."""
     return np.asarray((rgb @ _LUMA)[..., None], dtype=np.float32)
+
+
+def is_colourless(pixels: NDArray[Any]) -> bool:
+    """Whether the channels of (H, W, 3) are the same everywhere."""
+    if not pixels.size:
+        return False
+    rows = _bands(*pixels.shape[:2])
+    return all(bool((pixels[band, :, 1:] == pixels[band, :, :1]).all()) for band in rows)
+
+
+def gray_of(rgb: Floats) -> Floats:
+    """(H, W, 3) to the gray of its luma, in three equal channels."""
+    return _three(luma(rgb))
 
 
 def srgb_profile() -> bytes:
@@ -349,7 +363,11 @@ def from_srgb(
 def _into_profile(values: NDArray[Any], profile: _Profile) -> NDArray[Any]:
     light = _decode(values.astype(np.float64))
     if profile.to_srgb is not None:
-        light = light @ np.linalg.inv(profile.to_srgb).T
+        own = light @ np.linalg.inv(profile.to_srgb).T
+        if np.allclose(profile.to_srgb.sum(1), 1, atol=_WHITE):
+            # What is rounded in a profile's numbers would tint every other gray by a level.
+            own = np.where((light == light[..., :1]).all(2, keepdims=True), light, own)
+        light = own
     points = np.linspace(0.0, 1.0, _CURVE_POINTS)
     curves = zip(np.moveaxis(light, 2, 0), profile.curves, strict=True)
     return np.stack([np.interp(channel, curve, points) for channel, curve in curves], axis=2)

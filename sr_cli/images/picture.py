@@ -49,6 +49,8 @@ class Metadata:
     """Pillow's name for the kind of pixels of the file, such as "P", "CMYK" or "I;16"."""
     color_model: ColorModel = "rgb"
     """What the samples of the file were: gray, red-green-blue or ink."""
+    is_colourless: bool = False
+    """Whether every pixel is gray, though there are channels for colours, as of many scans."""
     bit_depth: Literal[8, 16] = 8
     """Bits a channel; files of fewer count as 8, of 10 and 12 as 16 where they are read so."""
     has_alpha: bool = False

@@ -131,6 +131,7 @@ def _decoded(data: bytes, suffix: str, max_pixels: int) -> Picture:
         lossless=is_lossless(source_format, data, image),
         mode=pixels.mode,
         color_model=pixels.model,
+        is_colourless=pixels.model == "rgb" and colour.is_colourless(pixels.samples),
         bit_depth=16 if pixels.samples.dtype == np.uint16 else 8,
         has_alpha=pixels.alpha is not None,
         icc_profile=converted.icc_profile,

@@ -261,7 +261,7 @@ def _prepared(
     # Few programs, and not Pillow, read TIFF with 16-bit gray and transparency.
     rare = chosen.name == "tiff" and depth == 16 and alpha is not None
     if model == "gray" and (rare or not chosen.gray):
-        model, rgb = "rgb", np.repeat(colour.luma(rgb), 3, axis=2)
+        model, rgb = "rgb", colour.gray_of(rgb)
     samples, model, icc = _in_own_colours(picture, rgb, model, chosen, color, depth)
     if alpha is not None and model != "cmyk":
         samples = np.concatenate([samples, colour.quantised(alpha[..., None], depth)], axis=2)
