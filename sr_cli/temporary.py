@@ -47,12 +47,21 @@ def followed(path: Path) -> Path:
     return path.resolve() if path.is_symlink() and not is_device(path) else path
 
 
+class AppearedError(FileExistsError):
+    """A file has come to be where one was to be made; it was left as it is."""
+
+
 @contextmanager
-def replacing(path: Path) -> Iterator[BinaryIO]:
+def replacing(path: Path, *, keep: bool = False) -> Iterator[BinaryIO]:
     """A stream whose content becomes the file at the end, or vanishes on any error.
 
     The content grows in a hidden file in the same folder. What a killed process leaves of it is
     removed by `sweep`.
+
+    Args:
+        path: The file.
+        keep: Whether a file that is there by then stays, and is an `AppearedError`.  Devices and
+            pipes are written to all the same.
     """
     path = followed(path)
     if path.is_dir():
@@ -69,12 +78,35 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
             yield stream
             stream.flush()
             os.fsync(stream.fileno())
-        temporary.replace(path)
+        if keep:
+            _place(temporary, path)
+        else:
+            temporary.replace(path)
     except BaseException as error:  # an interrupt too must leave nothing behind
         temporary.unlink(missing_ok=True)
         if isinstance(error, OSError) and error.errno and error.filename is None:
             error.filename = str(path)
         raise
+
+
+def _place(temporary: Path, path: Path) -> None:
+    """Give a file its name, unless another has it.
+
+    Raises:
+        AppearedError: Another has it.
+    """
+    try:
+        if sys.platform == "win32":
+            temporary.rename(path)  # replaces nothing there
+            return
+        os.link(temporary, path)
+        temporary.unlink()
+    except FileExistsError as error:
+        raise AppearedError(errno.EEXIST, os.strerror(errno.EEXIST), str(path)) from error
+    except OSError:  # not all file systems have links; then there is a moment left in between
+        if os.path.lexists(path):
+            raise AppearedError(errno.EEXIST, os.strerror(errno.EEXIST), str(path)) from None
+        temporary.replace(path)
 
 
 def _owned(path: Path) -> BinaryIO:

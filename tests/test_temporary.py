@@ -9,8 +9,8 @@ import sys
 import numpy as np
 import pytest
 
-from sr_cli.images import Picture, is_whole, write
-from sr_cli.temporary import replacing, sweep
+from sr_cli.images import Picture, PictureError, is_whole, write
+from sr_cli.temporary import AppearedError, replacing, sweep
 
 PICTURE = Picture(np.linspace(0, 1, 24 * 32 * 3, dtype=np.float32).reshape(24, 32, 3))
 DIE = """
@@ -61,3 +61,35 @@ def test_files_that_are_whole_and_not(tmp_path):
     assert not is_whole(path)
     path.write_bytes(b"")
     assert not is_whole(path) and not is_whole(tmp_path) and not is_whole(tmp_path / "none")
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_a_file_that_appears_meanwhile_is_kept_if_so_wished(tmp_path, monkeypatch, links):
+    if not links:  # as on some file systems
+        monkeypatch.setattr(os, "link", _refuse)
+    path = tmp_path / "a.png"
+    with pytest.raises(AppearedError), replacing(path, keep=True) as stream:
+        stream.write(b"ours")
+        path.write_bytes(b"theirs")
+    assert path.read_bytes() == b"theirs"
+    with replacing(path) as stream:
+        stream.write(b"ours")
+    assert path.read_bytes() == b"ours"
+    path.unlink()
+    with replacing(path, keep=True) as stream:
+        stream.write(b"alone")
+    assert path.read_bytes() == b"alone"
+    assert [each.name for each in tmp_path.iterdir()] == ["a.png"]
+
+
+def _refuse(*_):
+    raise OSError(1, "no links here")
+
+
+def test_a_picture_that_may_not_replace_says_so(tmp_path):
+    path = tmp_path / "a.png"
+    path.write_bytes(b"theirs")
+    with pytest.raises(PictureError, match="appeared meanwhile and was kept"):
+        write(PICTURE, path, keep=True)
+    assert path.read_bytes() == b"theirs"
+    assert len(list(tmp_path.iterdir())) == 1

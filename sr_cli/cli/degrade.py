@@ -55,7 +55,7 @@ def degrade(
         try:
             _check_targets(target, originals, overwrite=overwrite)
             lr, vector, notes = _degraded(source, model, seed, drawn)
-            _write(target, lr, _facts(vector, model.preset, seed))
+            _write(target, lr, _facts(vector, model.preset, seed), keep=not overwrite)
             for note in notes:
                 console.note(f"{source.path}: {note}")
         except Exception as error:
@@ -104,17 +104,17 @@ def _degraded(
     return lr.permute(1, 2, 0).numpy(), vector.tolist(), notes
 
 
-def _write(target: Path, rgb: Floats, facts: dict[str, Any]) -> None:
-    """Both files, or neither."""
+def _write(target: Path, rgb: Floats, facts: dict[str, Any], *, keep: bool) -> None:
+    """Both files, or neither; see `sr_cli.temporary.replacing`."""
     from sr_cli.images import Picture, prepare, write
     from sr_cli.temporary import replacing
 
     prepare(target, format="png", width=rgb.shape[1], height=rgb.shape[0])
     # What was done takes its place only when the picture that it was done to has.
-    with replacing(target.with_suffix(".json")) as stream:
+    with replacing(target.with_suffix(".json"), keep=keep) as stream:
         stream.write((json.dumps(facts, indent=1) + "\n").encode())
         stream.flush()
-        write(Picture(rgb), target)
+        write(Picture(rgb), target, keep=keep)
 
 
 def _facts(vector: list[float], preset: str, seed: int) -> dict[str, Any]:

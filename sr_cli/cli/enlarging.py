@@ -63,6 +63,8 @@ class Taken:
     target: Path
     picture: Picture
     format: str
+    replaces: bool
+    """Whether a file that is there when the picture is done may be replaced."""
     seconds: float
 
 
@@ -77,6 +79,8 @@ class Made:
     width: int
     height: int
     format: str
+    replaces: bool
+    """As of `Taken`."""
     vector: list[float] | None
     tiles: int
     notes: list[str]
@@ -111,12 +115,14 @@ def _take(job: Job, source: Source, target: Path) -> Taken | None:
 
     if source.problem is not None:
         raise PictureError(source.problem)
+    replaces = job.overwrite
     # Devices and pipes exist before and after; folders are `prepare`'s to refuse.
     if target != STANDARD and os.path.isfile(target):  # noqa: PTH113 - see find_sources
         if job.skip_existing:
             if is_whole(target):
                 return None
             console.note(f"{console.shown_path(target)} does not open, so it is made again")
+            replaces = True
         elif not job.overwrite:
             raise PictureError(
                 f"{console.shown_path(target)} exists already; --overwrite replaces it, "
@@ -128,7 +134,7 @@ def _take(job: Job, source: Source, target: Path) -> Taken | None:
     if target != STANDARD:
         width, height = (_scaled(job, side) for side in (picture.width, picture.height))
         prepare(target, format=format, width=width, height=height)
-    return Taken(source, target, picture, format, time.perf_counter() - began)
+    return Taken(source, target, picture, format, replaces, time.perf_counter() - began)
 
 
 def _read(job: Job, source: Source) -> Picture:
@@ -173,7 +179,7 @@ def _put(job: Job, made: Made) -> None:
     if made.picture is None:
         return
     began = time.perf_counter()
-    _write(job, made.picture, made.target, made.format)
+    _write(job, made, made.picture)
     made.picture = None
     made.seconds += time.perf_counter() - began
 
@@ -214,16 +220,24 @@ def _color(job: Job) -> Color:
     return "srgb" if job.color is ColorName.SRGB else "keep"
 
 
-def _write(job: Job, large: Picture, target: Path, format: str) -> None:
+def _write(job: Job, made: Made, large: Picture) -> None:
     from sr_cli.images import encode, write
 
-    software, color = _software(job), _color(job)
-    if target == STANDARD:
+    software, color, format = _software(job), _color(job), made.format
+    if made.target == STANDARD:
         data = encode(large, format=format, quality=job.quality, color=color, software=software)
         sys.stdout.buffer.write(data)
         sys.stdout.buffer.flush()
     else:
-        write(large, target, format=format, quality=job.quality, color=color, software=software)
+        write(
+            large,
+            made.target,
+            format=format,
+            quality=job.quality,
+            color=color,
+            software=software,
+            keep=not made.replaces,
+        )
 
 
 def _enlarged(job: Job, taken: Taken, progress: Callable[[float, float], None]) -> Made:
@@ -245,7 +259,7 @@ def _enlarged(job: Job, taken: Taken, progress: Callable[[float, float], None]) 
         notes.append("its tiles overlap and are blended: this network cannot be cut without seams")
     return Made(
         *(taken.source, taken.target, large, large.width, large.height, taken.format),
-        *(_listed(result.vector), result.tiles, notes),
+        *(taken.replaces, _listed(result.vector), result.tiles, notes),
         None if job.report is None else _detail(picture, large, job.outscale),
     )
 
@@ -286,11 +300,12 @@ def _grown(job: Job, taken: Taken, progress: Callable[[float, float], None]) -> 
         format=taken.format,
         color=_color(job),
         software=_software(job),
+        keep=not taken.replaces,
     )
     notes = [*picture.metadata.notes, *losses(picture, taken.format), *growing.notes]
     return Made(
         *(taken.source, taken.target, None, width, height, taken.format),
-        *(_listed(growing.vector), growing.tiles, notes),
+        *(taken.replaces, _listed(growing.vector), growing.tiles, notes),
     )
 
 

@@ -30,7 +30,7 @@ from sr_cli.images.picture import (
 )
 from sr_cli.images.quiet import quiet
 from sr_cli.images.raw_files import Rows
-from sr_cli.temporary import followed, is_device, replacing
+from sr_cli.temporary import AppearedError, followed, is_device, replacing
 
 Color = Literal["keep", "srgb"]
 """Whether colours go back into the picture's own profile or stay sRGB."""
@@ -46,6 +46,7 @@ def write(
     quality: int | None = None,
     color: Color = "keep",
     software: str | None = None,
+    keep: bool = False,
 ) -> None:
     """Writes a picture to a file that is either whole or not there.
 
@@ -53,20 +54,22 @@ def write(
 
     Args:
         picture: Pixels and metadata.
-        path: An existing file is replaced. A device or pipe is written to as it is.
+        path: An existing file is replaced (but see `keep`). A device or pipe is written to as it
+            is.
         format: A name out of `known_formats()`; by default told from the path's ending.
         quality: 1 to 100. JPEG's default is 95 (90 and more do not subsample colours), AVIF's 90;
             WebP is lossless unless a quality is given; the others have none and ignore it.
         color: "keep" puts colours back into the picture's own profile, or its inks, where the
             format can hold them; "srgb" leaves them in sRGB and embeds a profile that says so.
         software: Name of the program, for the Software tag.
+        keep: Whether a file that is there when the picture is done stays, and is an error.
 
     Raises:
         DiskFullError: There is no room for it.
         PictureError: It cannot be written; nothing is left behind.
     """
     chosen = formats.find(format, path.suffix)
-    with _os_errors(path), replacing(path) as stream:
+    with _os_errors(path), replacing(path, keep=keep) as stream:
         _encode(stream, picture, chosen, quality, color, software)
 
 
@@ -85,6 +88,7 @@ def write_rows(
     format: str,
     color: Color = "keep",
     software: str | None = None,
+    keep: bool = False,
 ) -> None:
     """Writes a picture as its rows are made, so that it is never in memory as a whole.
 
@@ -96,6 +100,7 @@ def write_rows(
         format: "png", "tiff" or "pnm".
         color: Whether colours go back into the picture's own profile.
         software: Name of the program.
+        keep: As for `write`.
 
     Raises:
         DiskFullError: There is no room for it.
@@ -113,7 +118,7 @@ def write_rows(
     bands = itertools.chain([first.samples], map(attrgetter("samples"), map(prepared, ahead)))
     deep, channels = first.samples.dtype == np.uint16, first.samples.shape[2]
     made = Rows(size[1], size[0], channels, deep, bands)
-    with _os_errors(path), replacing(path) as stream:
+    with _os_errors(path), replacing(path, keep=keep) as stream:
         if chosen.name == "pnm":
             raw_files.write_pnm(stream, made)
         elif chosen.name == "tiff":
@@ -178,6 +183,10 @@ def _os_errors(path: Path) -> Iterator[None]:
     """Says in a sentence why the system refused."""
     try:
         yield
+    except AppearedError as error:
+        raise PictureError(
+            "a file of that name has appeared meanwhile and was kept; nothing was written"
+        ) from error
     except FileNotFoundError as error:
         raise PictureError(f"the folder {path.parent} does not exist") from error
     except (NotADirectoryError, FileExistsError) as error:

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from sr_cli.cli import enlarging
 from sr_cli.images.preview import busiest
 from sr_cli.inference.engine import Engine
 from tests.batches.conftest import Upscale, draw, names
@@ -575,3 +576,34 @@ def test_the_detail_shown_is_where_most_happens() -> None:
     assert (bottom - top, right - left) == (128, 128)
     assert top <= 190 and bottom >= 230 and left <= 250 and right >= 300
     assert busiest(rgb[:20, :9]) == (0, 20, 0, 9)
+
+
+@pytest.mark.parametrize("large", [False, True])
+@pytest.mark.parametrize("option", [None, "--overwrite", "--skip-existing"])
+def test_what_appears_while_a_picture_is_made_is_replaced_only_if_asked(
+    upscale: Upscale, here: Path, monkeypatch: pytest.MonkeyPatch, option: str | None, large: bool
+) -> None:
+    draw(here / "a.png")
+    if large:
+        monkeypatch.setattr("sr_cli.cli.enlarging.GROWING_FROM", 0)
+    name = "_grown" if large else "_enlarged"
+    whole = getattr(enlarging, name)
+
+    def slow(*arguments: object) -> object:
+        Path("a_x4.png").write_text("somebody's")
+        return whole(*arguments)
+
+    monkeypatch.setattr(enlarging, name, slow)
+    done = upscale("a.png", *([option] if option else []))
+    kept = Path("a_x4.png").read_bytes() == b"somebody's"
+    assert kept == (option != "--overwrite") == bool(done.status)
+    assert ("a.png: a file of that name has appeared meanwhile and was kept" in done.err) == kept
+    assert names(here) == ["a.png", "a_x4.png"]
+
+
+def test_a_result_that_does_not_open_is_made_again(upscale: Upscale, here: Path) -> None:
+    draw(here / "a.png")
+    Path("a_x4.png").write_bytes(b"half")
+    assert upscale("a.png", "--skip-existing").status == 0
+    with Image.open("a_x4.png") as made_again:
+        assert made_again.size == (36, 28)
