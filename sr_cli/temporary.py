@@ -22,6 +22,11 @@ if sys.platform == "win32":
     def _lock(stream: BinaryIO, *, wait: bool) -> bool:
         return True  # a file that somebody has open cannot be removed there
 
+    @contextmanager
+    def claimed(folder: Path) -> Iterator[bool]:
+        """Nothing to claim a folder by is known there."""
+        yield True
+
 else:
     import fcntl
 
@@ -32,6 +37,26 @@ else:
         except OSError:  # somebody else's, or a file system that has no locks
             return False
         return True
+
+    @contextmanager
+    def claimed(folder: Path) -> Iterator[bool]:
+        """Whether a folder is ours until the end, since no other process has claimed it.
+
+        Ends with the process, however that ends.  On file systems without locks it is always ours.
+        """
+        opened = os.open(folder, os.O_RDONLY)
+        try:
+            fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            free = False
+        except OSError:
+            free = True
+        else:
+            free = True
+        try:
+            yield free
+        finally:
+            os.close(opened)
 
 
 def is_device(path: Path) -> bool:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from types import FrameType
 
 import torch
 
+from sr_cli.temporary import claimed
 from training import checkpoint, record
 from training.corpus import Corpus, read_corpus
 from training.packing import FOLDER as RELEASE
@@ -64,6 +65,38 @@ def run_session(
         _described("training", corpus)
         + ("; " + _described("validation", held_out) if held_out else "")
     )
+    with _alone(out) if trainer.processes.main else nullcontext():
+        return _trained(trainer, tell, bar, resume=resume)
+
+
+@contextmanager
+def _alone(out: Path) -> Iterator[None]:
+    """Hold a run's folder, so that no other run mixes with it.
+
+    Raises:
+        TrainingError: Another process holds it, or it cannot be made.
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise TrainingError(f"Cannot write to {out}: {error.strerror}.") from None
+    with claimed(out) as ours:
+        if not ours:
+            raise TrainingError(
+                f"Another process is training in {out}. Wait for it, or choose another --out."
+            )
+        yield
+
+
+def _trained(
+    trainer: Trainer,
+    tell: Callable[[str], None],
+    bar: Callable[[float, float], None],
+    *,
+    resume: bool,
+) -> str:
+    """Train in a folder that nobody else trains in; see `run_session`."""
+    out = trainer.out
     for note in trainer.notes:
         tell(note)
     found = False
@@ -71,17 +104,17 @@ def run_session(
         found = trainer.resume()
         tell(f"resumed at step {trainer.step}" if found else f"nothing to resume in {out}")
         if found:
-            for change in record.changes(out, recipe):
+            for change in record.changes(out, trainer.recipe):
                 tell(f"the recipe has changed: {change}")
-    if recipe.start.after and options.weights is None and not found:
+    if trainer.recipe.start.after and trainer.options.weights is None and not found:
         tell(
-            f"this recipe is meant to go on from the weights of {recipe.start.after} "
+            f"this recipe is meant to go on from the weights of {trainer.recipe.start.after} "
             "(--weights FILE); it starts from fresh ones"
         )
 
     if trainer.processes.main:
         try:
-            record.write(out, recipe)
+            record.write(out, trainer.recipe)
         except OSError as error:
             tell(f"{out / record.RECORD} could not be written: {error.strerror}")
 
@@ -95,7 +128,7 @@ def run_session(
         return ""
     if finished:
         try:
-            for sentence in pack(out, recipe, device):
+            for sentence in pack(out, trainer.recipe, trainer.processes.device):
                 tell(sentence)
         except OSError as error:
             raise TrainingError(
@@ -108,9 +141,9 @@ def run_session(
         )
     early = (
         " (the budget ended before a phase that a decay could follow)"
-        if options.finish
+        if trainer.options.finish
         and not (trainer.stopping or trainer.position.decaying)
-        and trainer.step != options.last_step
+        and trainer.step != trainer.options.last_step
         else ""
     )
     return f"stopped at step {trainer.step} of {trainer.total_steps}{early}; --resume goes on"

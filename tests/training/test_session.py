@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import torch
 
+from sr_cli.temporary import claimed
 from tests.conftest import Outcome
 from tests.training.conftest import CPU
 from training.options import Options
@@ -15,6 +17,7 @@ from training.recipe import load_recipe
 from training.record import RECORD
 from training.schema import Recipe
 from training.session import HOST_THREADS, run_session, spare_threads
+from training.trainer import TrainingError
 
 
 def test_a_budget_that_ends_before_the_decay_can_begin_is_told(
@@ -118,3 +121,38 @@ def test_a_recipe_that_goes_on_from_weights_says_so_without_them(
     assert any("meant to go on from the weights of dan-real-x4" in line for line in begun)
     again = session(goes_on, photographs, tmp_path / "run", resume=True)
     assert not any("meant to go on" in line for line in again)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="folders are not claimed there")
+def test_two_runs_do_not_share_a_folder(small: Recipe, photographs: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    folder.mkdir()
+    with claimed(folder) as ours:
+        assert ours
+        with pytest.raises(TrainingError, match=r"Another process is training in .*run. Wait"):
+            session(small, photographs, folder, resume=True)
+        assert list(folder.iterdir()) == []
+    held: list[bool] = []
+
+    def look(_: str) -> None:
+        with claimed(folder) as ours:
+            held.append(not ours)
+
+    run_session(
+        *(small, [photographs], None, folder, CPU),
+        options=Options(half=False, last_step=0),
+        resume=True,
+        tell=look,
+        bar=lambda *_: None,
+    )
+    assert any(held)
+    with claimed(folder) as ours:
+        assert ours
+
+
+def test_a_folder_that_cannot_be_made_is_told(
+    small: Recipe, photographs: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(TrainingError, match=r"Cannot write to .*file/run"):
+        session(small, photographs, tmp_path / "file" / "run", resume=False)
