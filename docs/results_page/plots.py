@@ -11,7 +11,7 @@ from PIL import Image
 
 from results_page.compute import Floats, Outlook
 from results_page.stored import Answer
-from results_page.tables import gains_over_bicubic
+from sr_cli.metrics.gains import differences
 
 mpl.use("Agg")
 
@@ -29,7 +29,7 @@ def per_picture(model: str, answers: Sequence[Answer], path: Path) -> None:
         1, len(answers), figsize=(10, 3), constrained_layout=True, sharey=True, squeeze=False
     )
     for panel, answer in zip(panels[0], answers, strict=True):
-        gains = sorted(gains_over_bicubic(answer, model).values())
+        gains = sorted(differences(answer["pictures"], model).values())
         colours = [BETTER if gain >= 0 else WORSE for gain in gains]
         panel.bar(range(len(gains)), gains, color=colours, width=0.9)
         panel.axhline(0, color="grey", linewidth=0.8)

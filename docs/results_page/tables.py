@@ -8,6 +8,7 @@ from typing import Any
 from results_page.stored import Answer, Run, find
 from sr_cli.cli.evaluation_tables import HEADINGS, formatted
 from sr_cli.degradation.explain import KNOWN_FROM
+from sr_cli.metrics.gains import differences, gain
 from sr_cli.metrics.published import Published, compare, published
 from sr_cli.zoo.manifest import Model
 from training.curves import LABELS
@@ -33,10 +34,11 @@ def zoo(models: Iterable[Model], runs: tuple[Run, ...]) -> str:
         figures = model.figures if model.weights else ()
         if not figures:
             protocol = entries[0].protocol if entries else ""
-            rows.append((model.name, protocol, "", "no weights yet", "", paper, sources))
+            rows.append((model.name, protocol, "", "no weights yet", "", "", paper, sources))
         for figure in figures:
             answer = find(runs, model.name, figure)
             methods: Mapping[str, Any] = answer["methods"] if answer else {}
+            gained = gain(answer["pictures"], model.name) if answer else None
             rows.append(
                 (
                     model.name,
@@ -44,11 +46,13 @@ def zoo(models: Iterable[Model], runs: tuple[Run, ...]) -> str:
                     figure["data"],
                     _pair(methods.get(model.name, {})),
                     _pair(methods.get("bicubic", {})),
+                    gained or "",
                     paper,
                     sources,
                 )
             )
-    return table(("model", "protocol", "data", "ours", "bicubic", "paper", "source"), rows)
+    columns = ("model", "protocol", "data", "ours", "bicubic", "gain, dB", "paper", "source")
+    return table(columns, rows)
 
 
 def _paper(model: str) -> list[Published]:
@@ -136,7 +140,7 @@ def worse(answers: Sequence[Answer]) -> str:
     rows = []
     for answer in answers:
         for method in answer["methods"]:
-            gains = gains_over_bicubic(answer, method)
+            gains = differences(answer["pictures"], method)
             if method == "bicubic" or not gains:
                 continue
             behind = [name for name, gain in gains.items() if gain < 0]
@@ -151,15 +155,6 @@ def worse(answers: Sequence[Answer]) -> str:
                 )
             )
     return table(("method", "protocol and data", "worse than bicubic", "worst", "best"), rows)
-
-
-def gains_over_bicubic(answer: Answer, method: str) -> dict[str, float]:
-    """PSNR-Y over bicubic interpolation by picture."""
-    return {
-        picture: means[method]["psnr_y"] - means["bicubic"]["psnr_y"]
-        for picture, means in answer["pictures"].items()
-        if "psnr_y" in means.get(method, {}) and "psnr_y" in means.get("bicubic", {})
-    }
 
 
 def training(run: Sequence[dict[str, Any]]) -> str:

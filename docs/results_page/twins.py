@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from results_page.stored import Answer
-from results_page.tables import gains_over_bicubic, table
+from results_page.tables import table
+from sr_cli.metrics.gains import differences
 from sr_cli.metrics.published import published
 
 THIRDS = ("least", "middle", "most")
@@ -60,7 +61,7 @@ def _pair(answer: Answer) -> Pair:
     ours, twins = (m for m in answer["methods"] if m != "bicubic")
     if ours.startswith("edsr"):
         ours, twins = twins, ours
-    gains = [gains_over_bicubic(answer, method) for method in (ours, twins)]
+    gains = [differences(answer["pictures"], method) for method in (ours, twins)]
     names = sorted(gains[0].keys() & gains[1].keys())
     return Pair(*(np.array([gain[name] for name in names]) for gain in gains))
 

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from sr_cli import __version__
 from sr_cli.cli.evaluation_rounds import Round, Settings
 
 if TYPE_CHECKING:
@@ -19,9 +20,13 @@ def answer_of(
 ) -> dict[str, Any]:
     """What is printed of a round, as one JSON object."""
     from sr_cli.metrics import evaluation
+    from sr_cli.metrics.gains import gain
     from sr_cli.metrics.published import compare as beside
 
     rows = findings.rows
+    pictures = evaluation.by_picture(rows)
+    means = evaluation.averages(rows)
+    gains = {method: gain(pictures, method) for method in means if method != "bicubic"}
     answer: dict[str, Any] = {
         "protocol": settings.protocol.name,
         "data": one.data.resolve().name,
@@ -30,12 +35,15 @@ def answer_of(
         "repeats": settings.repeats,
         "cases": findings.cases,
         "date": datetime.now(UTC).date().isoformat(),
+        "version": __version__,
+        "device": str(settings.device),
         "precision": settings.precision,
         **({"own_precisions": one.own_precisions} if one.own_precisions else {}),
         **({"weights": dict(one.digests)} if one.digests else {}),
         "border": one.benchmark.border,
         "luma": "rounded" if one.benchmark.rounded_luma else "not rounded",
-        "methods": _finite(evaluation.averages(rows)),
+        "methods": _finite(means),
+        "gains": {method: {"psnr_y": asdict(found)} for method, found in gains.items() if found},
         **({"left_out": left_out} if (left_out := evaluation.infinite(rows)) else {}),
         "skill": {
             method: {skill.key: _rounded(asdict(skill)) for skill in skills}
@@ -46,7 +54,7 @@ def answer_of(
     if len(conditions) > 1:
         answer["conditions"] = _finite(conditions)
     answer["by_condition"] = one.benchmark.by_condition and len(conditions) > 1
-    answer["pictures"] = _finite(evaluation.by_picture(rows), digits=4)
+    answer["pictures"] = _finite(pictures, digits=4)
     answer["failed"] = one.failed
     if compare:
         answer["published"] = [

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from rich.table import Table
 
 from sr_cli.cli import console
+from sr_cli.metrics.gains import Gain
 
 HEADINGS = {
     "psnr_y": "PSNR-Y dB",
@@ -35,7 +37,7 @@ def print_answer(answer: dict[str, Any], *, skill: bool) -> None:
         for condition, methods in answer["conditions"].items():
             console.out.print(_quality(f"{title}, {condition}", methods))
     elif answer["methods"]:
-        console.out.print(_quality(title, answer["methods"]))
+        console.out.print(_quality(title, answer["methods"], answer.get("gains", {})))
     for method, counts in answer.get("left_out", {}).items():
         for key, count in counts.items():
             console.note(
@@ -68,11 +70,21 @@ def _table(title: str, first: str, *others: str) -> Table:
     return table
 
 
-def _quality(title: str, methods: Mapping[str, Mapping[str, float]]) -> Table:
+def _quality(
+    title: str,
+    methods: Mapping[str, Mapping[str, float]],
+    gains: Mapping[str, Mapping[str, Mapping[str, Any]]] = MappingProxyType({}),
+) -> Table:
+    """Means, and behind them what is gained over bicubic interpolation, with its standard error."""
     keys = [key for key in HEADINGS if any(key in means for means in methods.values())]
-    table = _table(title, "Method", *(HEADINGS[key] for key in keys))
+    columns = [HEADINGS[key] for key in keys]
+    table = _table(title, "Method", *columns, *(["gain, dB"] if gains else []))
     for method, means in methods.items():
-        table.add_row(method, *(formatted(key, means.get(key)) for key in keys))
+        cells = [formatted(key, means.get(key)) for key in keys]
+        if gains:
+            gained = gains.get(method, {}).get("psnr_y")
+            cells.append(str(Gain(**gained)) if gained else "")
+        table.add_row(method, *cells)
     return table
 
 

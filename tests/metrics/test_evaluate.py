@@ -9,12 +9,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
 
+from sr_cli import __version__
 from sr_cli.cli.evaluation_tables import HEADINGS
 from sr_cli.metrics.evaluation import KEYS
+from sr_cli.metrics.gains import differences
 from sr_cli.metrics.published import compare, published
 from sr_cli.networks.dan import DAN
 from sr_cli.zoo import weights
@@ -103,6 +106,25 @@ def test_models_of_different_scales_and_two_data_sets_in_one_go(
     assert {row["data"] for row in read} == {"pictures", "others"}
     saved = tmp_path / "saved" / "others" / "x4" / "large-blur" / "1.png"
     assert Image.open(saved).size == (108, 96)
+
+
+def test_gains_are_told_with_their_error_and_by_whom_they_were_measured(
+    program: Program, data: Path, tiny_weights: Path
+) -> None:
+    run = ("evaluate", "-m", tiny_weights, "--data", data)
+    (found,) = answers(program(*run, "--json"))
+    assert (found["version"], found["device"]) == (__version__, "cpu")
+    assert set(found["gains"]) == {str(tiny_weights)}
+    told = found["gains"][str(tiny_weights)]["psnr_y"]
+    means = found["methods"]
+    lost = means[str(tiny_weights)]["psnr_y"] - means["bicubic"]["psnr_y"]
+    assert told["mean"] == pytest.approx(lost) and told["pictures"] == 2
+    each = differences(found["pictures"], str(tiny_weights))
+    assert told["standard_error"] == pytest.approx(np.std(list(each.values())), abs=1e-4)
+    shown = program(*run).out
+    assert f"{told['mean']:+.2f} ± {told['standard_error']:.2f}" in shown
+    (alone,) = answers(program("evaluate", "-m", "bicubic", "--data", data, "--json"))
+    assert alone["gains"] == {}
 
 
 def test_figures_repeat_to_the_last_digit(program: Program, data: Path, tiny_weights: Path) -> None:
