@@ -24,6 +24,8 @@ from sr_cli.inference.store import FeatureMap, Memory
 from sr_cli.inference.tiles import GRID, Window, band_windows
 
 SMALLEST_TILE = 32
+BEYOND = 0.5
+"""How far below 0 and above 1 a result may go before that is told; photographs' go by 0.13."""
 
 
 def half_side(side: int) -> int:
@@ -46,6 +48,14 @@ class Tiling:
         self.shrunk = False
         self.redone = 0
         """Tiles that half precision could not do."""
+        self.lowest = 0.0
+        self.highest = 1.0
+        """Of the network's result, before it is cut off to [0, 1]."""
+
+    def saw(self, piece: NDArray[np.float32]) -> None:
+        """Take notice of a part of the network's result, as it is."""
+        self.lowest = min(self.lowest, float(piece.min()))
+        self.highest = max(self.highest, float(piece.max()))
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -56,6 +66,12 @@ class Tiling:
         if self.redone:
             tiles = "1 tile" if self.redone == 1 else f"{self.redone} tiles"
             notes.append(f"{tiles} left the range of half precision and were done again in fp32")
+        if self.lowest < -BEYOND or self.highest > 1 + BEYOND:
+            notes.append(
+                f"the network's result went from {self.lowest:.1f} to {self.highest:.1f} and was "
+                "cut off at black (0) and white (1): it knows no pictures like this one; look at "
+                "the sharp edges, or try another model"
+            )
         return tuple(notes)
 
     def shrink(self, side: int, scale: int = 1) -> None:
@@ -130,6 +146,7 @@ class Walk:
 
             def keep(window: Window, values: Array, top: int = top, rows: Array = rows) -> None:
                 piece = self.backend.numpy(values)[0].transpose(1, 2, 0)
+                self.tiling.saw(piece)
                 y, x = (window.top - top) * step.scale, window.left * step.scale
                 np.clip(piece, 0, 1, out=rows[y : y + piece.shape[0], x : x + piece.shape[1]])
 

@@ -93,6 +93,43 @@ def test_a_tile_out_of_half_precisions_range_is_done_again() -> None:
     assert len(half.notes) == 1 and "done again in fp32" in half.notes[0]
 
 
+class Contrasty(SuperResolver):
+    """Enlarges by repetition and stretches contrast about gray; can be cut or not."""
+
+    def __init__(self, contrast: float, *, seamless: bool) -> None:
+        super().__init__()
+        self.scale, self.contrast, self.seamless = 2, contrast, seamless
+        self.weight = nn.Parameter(torch.zeros(1))
+
+    def stretched(self, lr: Tensor) -> Tensor:
+        large = lr.repeat_interleave(2, 2).repeat_interleave(2, 3)
+        return (large - 0.5) * self.contrast + 0.5
+
+    def forward(self, lr: Tensor) -> tuple[Tensor, None]:
+        return self.stretched(lr), None
+
+    def stages(self) -> tuple[Stage, ...]:
+        return (Stage(SR, (LR,), self.stretched, scale=2),) if self.seamless else ()
+
+
+@pytest.mark.parametrize("seamless", [True, False])
+@pytest.mark.parametrize("orientations", [1, 8])
+def test_a_result_far_from_a_picture_is_told(seamless: bool, orientations: int) -> None:
+    rgb = np.zeros((40, 44, 3), np.float32)
+    rgb[:20] = 1
+
+    def notes(contrast: float) -> tuple[str, ...]:
+        engine = torch_engine(Contrasty(contrast, seamless=seamless))
+        return engine.upscale(rgb, 16, orientations=orientations).notes
+
+    assert notes(1.9) == ()  # -0.45 to 1.45
+    (told,) = notes(3.0)
+    assert "went from -1.0 to 2.0 and was cut off" in told
+    rgb[20:] = 1
+    (told,) = notes(3.0)
+    assert "went from 0.0 to 2.0" in told
+
+
 def test_features_beyond_the_limit_go_to_a_file(tmp_path: Path) -> None:
     rgb = picture(90, 120)
     for precision in ("fp32", "bf16"):
