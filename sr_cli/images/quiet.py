@@ -10,7 +10,15 @@ from contextlib import contextmanager, nullcontext
 
 from PIL import Image
 
-_one_at_a_time = threading.Lock()
+_one_at_a_time = threading.RLock()
+if hasattr(os, "register_at_fork"):
+    # A process that is forked while another thread decodes would wait for that thread for ever,
+    # with its limit and its standard error: so a fork waits for the decoder.
+    os.register_at_fork(
+        before=_one_at_a_time.acquire,
+        after_in_parent=_one_at_a_time.release,
+        after_in_child=_one_at_a_time.release,
+    )
 
 
 @contextmanager
