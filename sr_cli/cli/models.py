@@ -19,6 +19,8 @@ from sr_cli.zoo.manifest import DEFAULT_MODEL, Model, ZooError, find, matching
 
 HASH = 64
 """Characters of a sha256."""
+ROOM = 60
+"""Columns of a terminal that has room for what models are for, beside their names."""
 
 app = typer.Typer(
     help="The models there are.",
@@ -52,11 +54,16 @@ def list_models(
             console.print_json(_facts(model))
         return
     table = Table(box=None, pad_edge=False)
-    for column in ("Model", "Scale", "Weights", "Purpose"):
-        table.add_column(column)
+    table.add_column("Model", no_wrap=True)  # to be typed
+    table.add_column("Scale", no_wrap=True)
+    table.add_column("Weights")
+    roomy = console.out.width >= ROOM
+    if roomy:
+        table.add_column("Purpose")
     for model in found:
         name = model.name + (" (default)" if model.name == DEFAULT_MODEL else "")
-        table.add_row(name, f"x{model.scale}", _where(model), model.purpose)
+        purpose = (model.purpose,) if roomy else ()
+        table.add_row(name, f"x{model.scale}", _where(model), *purpose)
     console.out.print(table)
 
 

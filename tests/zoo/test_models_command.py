@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from sr_cli.cli import console
 from sr_cli.networks import registry
 from sr_cli.zoo import manifest
 from tests.conftest import Outcome
@@ -83,3 +84,13 @@ def test_the_zoo_is_shown_without_torch() -> None:
         "sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], stdout=subprocess.DEVNULL).returncode == 0
+
+
+@pytest.mark.parametrize("columns", [40, 80, 200])
+def test_names_are_whole_however_narrow_the_terminal(
+    program: Program, monkeypatch: pytest.MonkeyPatch, columns: int
+) -> None:
+    monkeypatch.setattr(console.out, "_width", columns)
+    lines = program("models", "list").out.splitlines()
+    assert all(any(line.startswith(name) for line in lines) for name in manifest.manifest())
+    assert max(map(len, lines)) <= columns
