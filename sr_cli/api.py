@@ -18,11 +18,13 @@ Pictures may be
 Floats that a filter has pushed a little out of [0, 1] count as black and white; a picture with some
 beyond [-0.5, 1.5] has another scale, such as 0 to 255 or -1 to 1, and is refused.
 
-Results are of the same kind, type, shape and device, `Upscaler.scale` times as large.
+Results are of the same kind, type, shape and device, `Upscaler.scale` times as large unless another
+enlargement is asked for.
 """
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -32,6 +34,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sr_cli.degradation.explain import Step, explain, to_json
+from sr_cli.inference.engine import ORIENTATIONS
 from sr_cli.inference.opening import (
     BackendChoice,
     OpenModel,
@@ -87,7 +90,14 @@ class Upscaler:
         """Enlargement."""
         return self._opened.scale
 
-    def upscale(self, image: PictureT, *, tile: int | None = None) -> PictureT:
+    def upscale(
+        self,
+        image: PictureT,
+        *,
+        tile: int | None = None,
+        tta: bool = False,
+        outscale: float | None = None,
+    ) -> PictureT:
         """Enlarge a picture.
 
         Alpha is enlarged beside the colours.  A gray picture stays gray,
@@ -97,16 +107,24 @@ class Upscaler:
             image: See the top of this module.
             tile: Side of the tiles in input pixels; 0 for the whole picture at once, None to
                 choose.  Networks of the DAN family give the same result whatever it is.
+            tta: Whether to average over all flips and turns (self-ensemble): a little better, and
+                eight times as long.
+            outscale: Enlargement of the result, any number above zero; what the network made is
+                resized to it by Lanczos interpolation.  None for `scale`.
 
         Returns:
-            A picture like the one given, `scale` times as large.
+            A picture like the one given, `scale` or `outscale` times as large.
 
         Raises:
             TypeError: It is no picture of a known kind.
             ValueError: It has an impossible shape, numbers beyond those above, or a mode that does
-                not say what they mean; or there is no such tile.
+                not say what they mean; or there is no such tile or enlargement.
         """
-        return _converted(image, lambda pixels: self._enlarged(pixels, tile))
+        if outscale is not None and not 0 < outscale < math.inf:
+            raise ValueError(f"outscale must be a number above 0, not {outscale}")
+        turns = len(ORIENTATIONS) if tta else 1
+        factor = self.scale if outscale is None else outscale
+        return _converted(image, lambda pixels: self._enlarged(pixels, tile, turns, factor))
 
     def estimate(self, image: PictureT, *, tile: int | None = None) -> Estimate | None:
         """Say what had happened to a picture.
@@ -134,20 +152,22 @@ class Upscaler:
         numbers = vector.tolist()
         return Estimate(vector, explain(layout, numbers, skill), to_json(layout, numbers, skill))
 
-    def _enlarged(self, pixels: Floats, tile: int | None) -> Floats:
+    def _enlarged(self, pixels: Floats, tile: int | None, turns: int, factor: float) -> Floats:
         """``(H, W, C)`` in [0, 1] with 1 to 4 channels, to the same of the larger size."""
         from sr_cli.images.colour import gray_of, is_colourless, luma
-        from sr_cli.inference.resampling import enlarge_plane
+        from sr_cli.inference.resampling import enlarge_plane, resize, scaled
 
-        channels = pixels.shape[2]
-        rgb = self._opened.engine.upscale(_colours(pixels), tile).rgb
-        colours = rgb if channels > 2 else luma(rgb).clip(0, 1)
+        height, width, channels = pixels.shape
+        rgb = self._opened.engine.upscale(_colours(pixels), tile, orientations=turns).rgb
+        large = rgb if channels > 2 else luma(rgb).clip(0, 1)
         if channels > 2 and is_colourless(pixels[..., :3]):
-            colours = gray_of(rgb).clip(0, 1)
-        if channels in (1, 3):
-            return colours
-        alpha = enlarge_plane(pixels[..., -1], self.scale)
-        return np.concatenate((colours, alpha[..., None]), 2)
+            large = gray_of(rgb).clip(0, 1)
+        if channels in (2, 4):
+            alpha = enlarge_plane(pixels[..., -1], self.scale)
+            large = np.concatenate((large, alpha[..., None]), 2)
+        if factor == self.scale:
+            return large
+        return resize(large, (scaled(width, factor), scaled(height, factor)))
 
 
 def load(
@@ -157,7 +177,7 @@ def load(
     precision: PrecisionChoice | None = None,
     backend: BackendChoice = "auto",
 ) -> Upscaler:
-    """A model, ready for pictures.
+    """A model, ready for pictures; `sr_cli.api` says which kinds.
 
     Args:
         name: From `sr-cli models list`, a path of a weights file or of an ``.onnx`` file that

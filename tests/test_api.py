@@ -81,6 +81,30 @@ def test_gray_is_the_luma_that_files_get(model: sr_cli.Upscaler, tmp_path: Path)
         assert np.array_equal(np.asarray(written), np.asarray(model.upscale(gray)))
 
 
+def test_any_enlargement_and_all_orientations_are_what_the_command_makes(
+    model: sr_cli.Upscaler, tmp_path: Path
+) -> None:
+    given = Image.fromarray(np.dstack((PICTURE, PICTURE[..., 0])))
+    given.save(tmp_path / "a.png")
+    code = ["-m", "sr_cli", "upscale", "a.png", "-o", "b.png", "--precision", "fp32"]
+    more = ["--device", "cpu", "--tta", "--outscale", "2.6"]
+    subprocess.run([sys.executable, *code, *more], cwd=tmp_path, check=True)
+    large = model.upscale(given, tta=True, outscale=2.6)
+    assert large.size == (42, 31)
+    with Image.open(tmp_path / "b.png") as written:
+        # What lies below transparency is coloured by its surroundings in both, but hidden.
+        seen = np.asarray(large)[..., 3:] > 0
+        difference = np.abs(np.asarray(written).astype(int) - np.asarray(large)) * seen
+    assert difference.max() <= 1
+    assert not np.array_equal(large, model.upscale(given, outscale=2.6))
+
+
+@pytest.mark.parametrize("outscale", [0, -1.5, float("nan"), float("inf")])
+def test_no_picture_is_enlarged_by_that(model: sr_cli.Upscaler, outscale: float) -> None:
+    with pytest.raises(ValueError, match="outscale must be a number above 0"):
+        model.upscale(PICTURE, outscale=outscale)
+
+
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "I;16"])
 def test_pil_pictures_come_back_as_such(model: sr_cli.Upscaler, mode: str) -> None:
     if mode == "I;16":

@@ -196,7 +196,9 @@ def _tell(job: Job, made: Made) -> None:
 
 
 def _scaled(job: Job, side: int) -> int:
-    return max(1, round(side * job.outscale))
+    from sr_cli.inference.resampling import scaled
+
+    return scaled(side, job.outscale)
 
 
 def _format(job: Job, source: Source, target: Path) -> str:

@@ -65,3 +65,8 @@ def resize(
         image = Image.fromarray(np.ascontiguousarray(pixels[..., channel], np.float32))
         resized[..., channel] = np.asarray(image.resize(size, Image.Resampling.LANCZOS))
     return np.clip(resized, 0, 1, out=resized) if limits else resized
+
+
+def scaled(side: int, factor: float) -> int:
+    """A side of a picture that is enlarged by any factor; at least one pixel."""
+    return max(1, round(side * factor))
