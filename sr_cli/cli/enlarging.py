@@ -361,7 +361,12 @@ def _shown(job: Job, made: Made) -> Shown:
     from sr_cli.cli.report import Shown
 
     before, after = made.detail or (None, None)
-    facts = f"{made.width} x {made.height} pixels, {made.seconds:.1f} s"
+    engine = job.model.engine
+    turned = ", mean of all flips and turns" if job.orientations > 1 else ""
+    facts = (
+        f"{made.width} x {made.height} pixels (x{job.outscale:g}{turned}), {made.seconds:.1f} s in "
+        f"{engine.precision} on {engine.device}"
+    )
     return Shown(
         *(str(made.source.path), str(made.target), facts, _steps(job, made), made.notes),
         *(before, after),

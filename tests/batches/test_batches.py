@@ -557,15 +557,17 @@ def test_with_json_names_that_find_nothing_are_lines_too(upscale: Upscale, here:
 def test_a_report_shows_every_picture_before_and_after(upscale: Upscale, here: Path) -> None:
     draw(here / "<one> & only.png", size=(31, 20))
     (here / "bad.png").write_bytes(b"nothing")
-    outcome = upscale(".", "-o", "out", "--report", "pages/report.html")
+    how = ("--outscale", 4.5, "--tta", "--precision", "fp32", "--device", "cpu")
+    outcome = upscale(".", "-o", "out", "--report", "pages/report.html", *how)
     assert outcome.status == 1
     page = (here / "pages" / "report.html").read_text(encoding="utf-8")
     assert "&lt;one&gt; &amp; only.png" in page and "<one>" not in page
     assert "1 done, 1 failed" in page and "bad.png" in page
-    assert "What the Estimator found" in page
+    assert "140 x 90 pixels (x4.5, mean of all flips and turns), " in page
+    assert " s in fp32 on cpu" in page and "What the Estimator found" in page
     details = re.findall(r"data:image/jpeg;base64,([^\"]+)", page)
     sizes = [Image.open(io.BytesIO(base64.b64decode(one))).size for one in details]
-    assert sizes == [(124, 80), (124, 80)]
+    assert sizes == [(140, 90), (140, 90)]
     assert "http" not in page  # it can be looked at without a network
 
 
