@@ -72,8 +72,9 @@ def shown(recipe: Recipe) -> str:
 
 
 def _line(key: str, value: Any) -> str:
-    # What JSON and TOML have in common is all that recipes hold.
-    return f"{key} = {json.dumps(value, ensure_ascii=False)}"
+    # What JSON and TOML have in common is all that recipes hold; TOML takes no bare DEL.
+    text = json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+    return f"{key} = {text}"
 
 
 def load_recipe(name_or_path: str, changes: Sequence[str] = ()) -> Recipe:

@@ -205,3 +205,11 @@ def test_the_program_lists_and_shows_recipes(program: Callable[..., Outcome]) ->
     assert whole.status == 0 and "batch = 7" in whole.out and 'family = "DAN"' in whole.out
     wrong = program("train", "dan-blur-x2", "--show", "--set", "phase.0.batches=7")
     assert wrong.status == 1 and "Did you mean 'phase.0.batch'?" in wrong.err
+
+
+def test_what_toml_takes_only_escaped_is_shown_so(tmp_path: Path) -> None:
+    odd = load_recipe("dan-blur-x4", [r'description="a\u007f\u0001\"\\b\u00e9"'])
+    assert odd.description == 'a\x7f\x01"\\b\xe9'
+    path = tmp_path / "odd.toml"
+    path.write_text(shown(odd), encoding="utf-8")
+    assert load_recipe(str(path)) == odd
