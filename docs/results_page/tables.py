@@ -8,7 +8,7 @@ from typing import Any
 from results_page.stored import Answer, Run, find
 from sr_cli.cli.evaluation_tables import HEADINGS, formatted
 from sr_cli.degradation.explain import KNOWN_FROM
-from sr_cli.metrics.gains import differences, gain
+from sr_cli.metrics.gains import Gain, differences, gain
 from sr_cli.metrics.published import Published, compare, published
 from sr_cli.zoo.manifest import Model
 from training.curves import LABELS
@@ -77,6 +77,7 @@ def _pair(values: Mapping[str, float | None]) -> str:
 def quality(answers: Sequence[Answer]) -> str:
     """Evaluations of one protocol, with bicubic beside the models."""
     cells = [(a, name, c, m) for a in answers for name, c, m in _methods(a)]
+    gained = any("condition_gains" in answer for answer in answers)
     keys = [key for key in HEADINGS if any(key in means for *_, means in cells)]
     conditions = any(condition for _, _, condition, _ in cells)
     columns = ["data", "scale", *(["condition"] if conditions else []), "cases", "method"]
@@ -88,10 +89,18 @@ def quality(answers: Sequence[Answer]) -> str:
             answer["cases"] // (len(answer["conditions"]) if condition else 1),
             method,
             *(formatted(key, means.get(key)) for key in keys),
+            *([_gain(answer, condition, method)] if gained else []),
         )
         for answer, method, condition, means in cells
     ]
-    return table([*columns, *(HEADINGS[key] for key in keys)], rows)
+    more = ["gain, dB"] if gained else []
+    return table([*columns, *(HEADINGS[key] for key in keys), *more], rows)
+
+
+def _gain(answer: Answer, condition: str, method: str) -> str:
+    """What a method gains over bicubic interpolation under a condition, where that was stored."""
+    found = answer.get("condition_gains", {}).get(condition, {}).get(method)
+    return str(Gain(**found["psnr_y"])) if found else ""
 
 
 def _methods(answer: Answer) -> list[tuple[str, str, Mapping[str, float]]]:

@@ -47,8 +47,8 @@ def evaluate(
     protocol: Annotated[
         str,
         typer.Option(
-            help="real, real-published, real-cropped, gaussian8, aniso, blur-noise, paired or "
-            "no-reference."
+            help="real, real-published, real-cropped, mild, gaussian8, aniso, blur-noise, paired "
+            "or no-reference."
         ),
     ] = "real",
     scale: Annotated[

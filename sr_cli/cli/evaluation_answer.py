@@ -13,6 +13,7 @@ from sr_cli.cli.evaluation_rounds import Round, Settings
 
 if TYPE_CHECKING:
     from sr_cli.metrics.evaluation import Findings
+    from sr_cli.metrics.gains import ByPicture
 
 
 def answer_of(
@@ -20,13 +21,11 @@ def answer_of(
 ) -> dict[str, Any]:
     """What is printed of a round, as one JSON object."""
     from sr_cli.metrics import evaluation
-    from sr_cli.metrics.gains import gain
     from sr_cli.metrics.published import compare as beside
 
     rows = findings.rows
     pictures = evaluation.by_picture(rows)
     means = evaluation.averages(rows)
-    gains = {method: gain(pictures, method) for method in means if method != "bicubic"}
     answer: dict[str, Any] = {
         "protocol": settings.protocol.name,
         "data": one.data.resolve().name,
@@ -43,7 +42,7 @@ def answer_of(
         "border": one.benchmark.border,
         "luma": "rounded" if one.benchmark.rounded_luma else "not rounded",
         "methods": _finite(means),
-        "gains": {method: {"psnr_y": asdict(found)} for method, found in gains.items() if found},
+        "gains": _gains(pictures),
         **({"left_out": left_out} if (left_out := evaluation.infinite(rows)) else {}),
         "skill": {
             method: {skill.key: _rounded(asdict(skill)) for skill in skills}
@@ -53,6 +52,10 @@ def answer_of(
     conditions = evaluation.by_condition(rows)
     if len(conditions) > 1:
         answer["conditions"] = _finite(conditions)
+        answer["condition_gains"] = {
+            name: _gains(evaluation.by_picture(row for row in rows if row.condition == name))
+            for name in conditions
+        }
     answer["by_condition"] = one.benchmark.by_condition and len(conditions) > 1
     answer["pictures"] = _finite(pictures, digits=4)
     answer["failed"] = one.failed
@@ -61,6 +64,15 @@ def answer_of(
             {**asdict(entry), "difference": entry.difference} for entry in beside(answer)
         ]
     return answer
+
+
+def _gains(pictures: ByPicture) -> dict[str, Any]:
+    """Of every method over bicubic interpolation."""
+    from sr_cli.metrics.gains import gain
+
+    methods = dict.fromkeys(method for one in pictures.values() for method in one)
+    found = {method: gain(pictures, method) for method in methods if method != "bicubic"}
+    return {method: {"psnr_y": asdict(one)} for method, one in found.items() if one}
 
 
 def _finite(numbers: Any, digits: int | None = None) -> Any:

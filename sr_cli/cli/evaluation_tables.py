@@ -35,7 +35,8 @@ def print_answer(answer: dict[str, Any], *, skill: bool) -> None:
     title = f"{answer['protocol']} x{answer['scale']} on {answer['data']}, {answer['cases']} cases"
     if answer["by_condition"]:
         for condition, methods in answer["conditions"].items():
-            console.out.print(_quality(f"{title}, {condition}", methods))
+            gains = answer.get("condition_gains", {}).get(condition, {})
+            console.out.print(_quality(f"{title}, {condition}", methods, gains))
     elif answer["methods"]:
         console.out.print(_quality(title, answer["methods"], answer.get("gains", {})))
     for method, counts in answer.get("left_out", {}).items():

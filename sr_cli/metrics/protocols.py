@@ -16,8 +16,9 @@ from torch import Tensor
 
 from sr_cli.degradation.bicubic import imresize
 from sr_cli.degradation.blur_only import BlurModel
+from sr_cli.degradation.jpeg import jpeg
 from sr_cli.degradation.operators import blur
-from sr_cli.degradation.repeatable import RepeatableTwoStage, doubled, seed_for, to_levels
+from sr_cli.degradation.repeatable import RepeatableTwoStage, cut, doubled, seed_for, to_levels
 from sr_cli.degradation.two_stage import SMALLEST_SIDE, Preset
 
 GAUSSIAN8_SIGMAS = {2: (0.80, 1.60), 3: (1.35, 2.40), 4: (1.80, 3.20)}
@@ -29,6 +30,10 @@ BLUR_NOISE_LEVELS = (0, 15, 50)
 BLUR_NOISE_SIZE = 15
 JPEG_BLOCK = 8
 """Side of what JPEG compresses by itself."""
+MILD_QUALITIES = (None, 90, 65, 40)
+"""Of the JPEG files of `mild`; None for none."""
+MILD_SIDE = 16
+"""Pixels that pictures must have there, at least: some to be compressed."""
 
 
 @dataclass(frozen=True)
@@ -206,6 +211,24 @@ def _cropped(scale: int) -> tuple[Condition, ...]:
     return (Condition("", degrade, whole.smallest),)
 
 
+def _mild(scale: int) -> tuple[Condition, ...]:
+    return tuple(_compressed(quality, scale) for quality in MILD_QUALITIES)
+
+
+def _compressed(quality: int | None, scale: int) -> Condition:
+    label = "no JPEG" if quality is None else f"JPEG {quality}"
+
+    def degrade(name: str, hr: Tensor, seed: int) -> Case:
+        lr = to_levels(imresize(hr.double().unsqueeze(0), Fraction(1, scale))[0])
+        if quality is not None:
+            level = torch.tensor([quality], dtype=torch.float64)
+            coded = jpeg(lr.double().unsqueeze(0), level, physical=True, settle=cut)
+            lr = to_levels(coded[0])
+        return Case(name, lr, hr, condition=label)
+
+    return Condition(label, degrade, MILD_SIDE * scale, drawn=False)
+
+
 def _given(scale: int) -> tuple[Condition, ...]:
     return ()
 
@@ -263,6 +286,16 @@ PROTOCOLS: dict[str, Protocol] = {
             _blur_noise,
             None,
             False,
+            by_condition=True,
+            more_than_blur=True,
+        ),
+        Protocol(
+            "mild",
+            "bicubic downsampling and nothing else, or JPEG as libjpeg's: little is wrong",
+            (2, 3, 4),
+            _mild,
+            4,
+            True,
             by_condition=True,
             more_than_blur=True,
         ),

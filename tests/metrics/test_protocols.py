@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import io
 from collections.abc import Mapping
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
+from sr_cli.degradation.bicubic import imresize
 from sr_cli.degradation.jpeg import jpeg
 from sr_cli.degradation.layout import blur_layout
 from sr_cli.degradation.repeatable import cut, to_levels
@@ -42,6 +46,9 @@ CHECKSUMS = {
     ("gaussian8", 4): "c5d5654e15fda54f",
     ("aniso", 2): "12964e62b50e325f",
     ("aniso", 4): "4b881a2bb725f7a4",
+    ("mild", 2): "d31b3a8baeb986fe",
+    ("mild", 3): "4f73c86bbaaf8b1b",
+    ("mild", 4): "2535434edc19e0a0",
     ("blur-noise", 2): "ad9345a5d9eb8d55",
     ("blur-noise", 3): "9a65fd36ecc8af3f",
     ("blur-noise", 4): "f9fba784e7041609",
@@ -111,6 +118,23 @@ def test_the_papers_sigmas_and_grids() -> None:
     assert len(grid) == 9 and {"[0.2, 0]", "[1.3, 15]", "[2.6, 50]"} <= set(grid)
     with pytest.raises(KeyError):
         PROTOCOLS["aniso"].at(3)
+
+
+def test_little_is_wrong_under_mild_but_jpeg() -> None:
+    hr = picture(96, 120, 0)
+    plain, fine, _, coarse = PROTOCOLS["mild"].at(4).conditions
+    assert [plain.name, fine.name, coarse.name] == ["no JPEG", "JPEG 90", "JPEG 40"]
+    cases = [one.degrade("a.png", hr, 0) for one in (plain, fine, coarse)]
+    assert torch.equal(cases[0].lr, to_levels(imresize(hr.double()[None], Fraction(1, 4))[0]))
+    assert torch.equal(cases[1].lr, fine.degrade("b.png", hr, 7).lr)  # nothing is drawn
+    ours = cases[2].lr.permute(1, 2, 0).mul(255).round().byte().numpy()
+    stream = io.BytesIO()
+    Image.fromarray(cases[0].lr.permute(1, 2, 0).mul(255).round().byte().numpy()).save(
+        stream, "JPEG", quality=40, subsampling="4:2:0"
+    )
+    theirs = np.asarray(Image.open(stream)).astype(int)
+    assert np.abs(ours - theirs).mean() < 2  # of 255; ties of chroma
+    assert np.abs(cases[1].lr - cases[0].lr).mean() < np.abs(cases[2].lr - cases[0].lr).mean()
 
 
 def test_noise_is_as_strong_as_its_name_says() -> None:
