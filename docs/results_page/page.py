@@ -128,7 +128,7 @@ ELSEWHERE = """\
 Of the models of the zoo these can be repeated by anybody. Names that end in `.safetensors` are of
 files: `told` and `estimating` are the two runs of entry 18 of [training-log.md](training-log.md),
 `edsr-*` the twins of entries 12 to 14, none of which is in this repository; `dan-*` beside the
-twins are released weights."""
+twins are released weights, but for dan-real-x4.safetensors, which are those of entry 13."""
 
 
 def _by_protocol(runs: Iterable[Run]) -> list[str]:
