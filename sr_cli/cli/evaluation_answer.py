@@ -29,6 +29,7 @@ def answer_of(
     answer: dict[str, Any] = {
         "protocol": settings.protocol.name,
         "data": one.data.resolve().name,
+        "data_sha256": evaluation.data_digest(one.jobs),
         "scale": one.benchmark.scale,
         "seed": settings.seed,
         "repeats": settings.repeats,

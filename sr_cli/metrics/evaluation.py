@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
@@ -81,6 +82,8 @@ class Job:
     name: str
     make: Callable[[], Case]
     """Raises `CaseError` or `sr_cli.images.PictureError`."""
+    files: tuple[Path, ...]
+    """What it is made of."""
 
 
 def jobs(
@@ -107,16 +110,30 @@ def jobs(
     if not folder.is_dir():
         raise FileNotFoundError(f"There is no folder {folder}.")
     if benchmark.protocol == "no-reference":
-        return [Job(path.name, partial(_alone, path)) for path in _pictures(folder)]
+        return [Job(path.name, partial(_alone, path), (path,)) for path in _pictures(folder)]
     pairs = _pairs(benchmark, folder, lr_folder)
     if pairs:
-        return [Job(pair.name, partial(_paired, pair, benchmark)) for pair in pairs]
+        return [
+            Job(pair.name, partial(_paired, pair, benchmark), (pair.lr, pair.hr)) for pair in pairs
+        ]
     return [
-        Job(path.name, partial(_made, path, benchmark, condition, seed, repeat))
+        Job(path.name, partial(_made, path, benchmark, condition, seed, repeat), (path,))
         for path in _pictures(folder)
         for condition in benchmark.conditions
         for repeat in range(repeats if condition.drawn else 1)
     ]
+
+
+def data_digest(cases: Iterable[Job]) -> str:
+    """SHA-256 of the contents of all files that cases are made of: who gets the same has the same.
+
+    Names and folders do not count, and neither do files that cannot be read.
+    """
+    contents: set[bytes] = set()
+    for path in dict.fromkeys(path for case in cases for path in case.files):
+        with suppress(OSError):
+            contents.add(hashlib.sha256(path.read_bytes()).digest())
+    return hashlib.sha256(b"".join(sorted(contents))).hexdigest()
 
 
 def _pictures(folder: Path) -> list[Path]:

@@ -127,6 +127,23 @@ def test_gains_are_told_with_their_error_and_by_whom_they_were_measured(
     assert alone["gains"] == {}
 
 
+def test_the_same_pictures_have_the_same_digest_whatever_they_are_called(
+    program: Program, data: Path, tmp_path: Path
+) -> None:
+    run = ("evaluate", "-m", "bicubic", "--protocol", "gaussian8", "--scale", 2, "--json")
+
+    def digest(folder: Path) -> str:
+        return str(answers(program(*run, "--data", folder))[0]["data_sha256"])
+
+    first = digest(data)
+    (tmp_path / "others").mkdir()
+    for path in data.iterdir():
+        shutil.copy(path, tmp_path / "others" / f"x{path.name}")
+    assert digest(tmp_path / "others") == first and len(first) == 64
+    save(tmp_path / "others" / "x1.png", 96, 108, 7)
+    assert digest(tmp_path / "others") != first
+
+
 def test_figures_repeat_to_the_last_digit(program: Program, data: Path, tiny_weights: Path) -> None:
     run = ("evaluate", "-m", tiny_weights, "--data", data, "--niqe", "--rgb", "--json")
     first, again = answers(program(*run)), answers(program(*run))
