@@ -100,8 +100,8 @@ class Upscaler:
     ) -> PictureT:
         """Enlarge a picture.
 
-        Alpha is enlarged beside the colours.  A gray picture stays gray,
-        be it in three equal channels.
+        Alpha is enlarged beside the colours.  A gray picture stays gray, be it in three
+        equal channels.
 
         Args:
             image: See the top of this module.
@@ -159,9 +159,12 @@ class Upscaler:
 
         height, width, channels = pixels.shape
         rgb = self._opened.engine.upscale(_colours(pixels), tile, orientations=turns).rgb
-        large = rgb if channels > 2 else luma(rgb).clip(0, 1)
-        if channels > 2 and is_colourless(pixels[..., :3]):
+        if channels <= 2:
+            large = luma(rgb).clip(0, 1)
+        elif is_colourless(pixels[..., :3]):
             large = gray_of(rgb).clip(0, 1)
+        else:
+            large = rgb
         if channels in (2, 4):
             alpha = enlarge_plane(pixels[..., -1], self.scale)
             large = np.concatenate((large, alpha[..., None]), 2)

@@ -45,16 +45,15 @@ else:
         Ends with the process, however that ends.  On file systems without locks it is always ours.
         """
         opened = os.open(folder, os.O_RDONLY)
+        ours = True
         try:
             fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            free = False
+            ours = False
         except OSError:
-            free = True
-        else:
-            free = True
+            pass  # there are no locks here
         try:
-            yield free
+            yield ours
         finally:
             os.close(opened)
 
@@ -125,13 +124,12 @@ def _place(temporary: Path, path: Path) -> None:
             temporary.rename(path)  # replaces nothing there
             return
         os.link(temporary, path)
-        temporary.unlink()
-    except FileExistsError as error:
-        raise AppearedError(errno.EEXIST, os.strerror(errno.EEXIST), str(path)) from error
-    except OSError:  # not all file systems have links; then there is a moment left in between
+    except OSError as error:
         if os.path.lexists(path):
-            raise AppearedError(errno.EEXIST, os.strerror(errno.EEXIST), str(path)) from None
-        temporary.replace(path)
+            raise AppearedError(errno.EEXIST, os.strerror(errno.EEXIST), str(path)) from error
+        temporary.replace(path)  # a file system without links: a moment was left in between
+    else:
+        temporary.unlink()
 
 
 def _owned(path: Path) -> BinaryIO:

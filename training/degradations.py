@@ -20,7 +20,7 @@ from torch import Tensor
 from sr_cli.degradation import kernels
 from sr_cli.degradation.bicubic import imresize
 from sr_cli.degradation.blur_only import Blur, BlurModel
-from sr_cli.degradation.layout import Layout
+from sr_cli.degradation.layout import TWO_STAGE, Layout
 from sr_cli.degradation.operators import blur, quantise
 from sr_cli.degradation.two_stage import Stage, TwoStage, TwoStageModel
 from training.schema import Recipe
@@ -29,8 +29,8 @@ UPWARDS = 1 / 9
 """DAN's codes multiply a kernel's weights by 1 + 0.25 u, u in [0, 1), before they normalise it:
 that is 1.125 (1 + (2u - 1) / 9)."""
 
-NARROWEST = 0.2
-"""Pixels: the least width of a blur in the two-stage degradation (Sec. 3.5)."""
+NARROWEST = min(p.low for p in TWO_STAGE.parameters if p.name == "sigma_x")
+"""Pixels: the least width of a blur in the two-stage degradation."""
 
 T = TypeVar("T")
 

@@ -77,7 +77,7 @@ def _pair(values: Mapping[str, float | None]) -> str:
 def quality(answers: Sequence[Answer]) -> str:
     """Evaluations of one protocol, with bicubic beside the models."""
     cells = [(a, name, c, m) for a in answers for name, c, m in _methods(a)]
-    gained = any("condition_gains" in answer for answer in answers)
+    gained = any(_gain(answer, condition, name) for answer, name, condition, _ in cells)
     keys = [key for key in HEADINGS if any(key in means for *_, means in cells)]
     conditions = any(condition for _, _, condition, _ in cells)
     columns = ["data", "scale", *(["condition"] if conditions else []), "cases", "method"]

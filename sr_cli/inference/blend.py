@@ -66,7 +66,7 @@ def blended(
         if progress:
             progress(number + 1, len(windows))
     total /= weights
-    tiling.saw(total)
+    tiling.extent.saw(total)
     return np.clip(total, 0, 1, out=total), vector
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from numbers import Integral
 from operator import itemgetter
 from typing import Literal
@@ -16,7 +16,7 @@ from sr_cli.inference.blend import blended
 from sr_cli.inference.memory import automatic_tile, feature_limit
 from sr_cli.inference.store import Memory
 from sr_cli.inference.tiles import GRID, count
-from sr_cli.inference.walk import SMALLEST_TILE, Tiling, Walk, half_side
+from sr_cli.inference.walk import SMALLEST_TILE, Extent, Tiling, Walk, half_side
 
 Floats = NDArray[np.float32]
 Progress = Callable[[int, int], None]
@@ -38,7 +38,8 @@ class Result:
     seams: Literal["none", "blended"] = "none"
     """``"none"``: the pixels are those of the picture as a whole."""
     notes: tuple[str, ...] = ()
-    """What a user should know: memory that ran out, tiles done again in single precision."""
+    """What a user should know: memory that ran out, tiles done again in single precision, a
+    result that is no picture's."""
 
 
 class Growing:
@@ -66,7 +67,7 @@ class Growing:
     @property
     def notes(self) -> tuple[str, ...]:
         """See `Result.notes`; complete after the last band."""
-        return self._tiling.notes
+        return (*self._tiling.notes, *self._tiling.extent.notes)
 
 
 class Engine:
@@ -122,13 +123,26 @@ class Engine:
             TypeError: The side is no whole number.
             ValueError: The side is negative.
         """
+        extent = Extent()
+        result = self._average(rgb, tile, progress, orientations, extent)
+        return replace(result, notes=(*result.notes, *extent.notes))
+
+    def _average(
+        self,
+        rgb: Floats,
+        tile: int | None,
+        progress: Progress | None,
+        orientations: int,
+        extent: Extent,
+    ) -> Result:
+        """See `upscale`; without the notes of the extent, which is that of all orientations."""
         if orientations == 1:
-            return self._upscale(rgb, tile, progress)
+            return self._upscale(rgb, tile, progress, extent)
         results: list[Result] = []
         mean: Floats | None = None
         for number, (turn, mirrored) in enumerate(ORIENTATIONS[:orientations]):
             part = _part(progress, number, orientations)
-            one = self._upscale(_laid(rgb, turn, mirrored), tile, part)
+            one = self._upscale(_laid(rgb, turn, mirrored), tile, part, extent)
             back = _laid_back(one.rgb, turn, mirrored) / np.float32(orientations)
             mean = back if mean is None else mean + back
             results.append(one)
@@ -152,8 +166,10 @@ class Engine:
         """
         if not self.is_seamless:
             raise ValueError("blended tiles are not done before all are")
+        return self._grow(rgb, self._tiling(tile, *rgb.shape[:2]), progress)
+
+    def _grow(self, rgb: Floats, tiling: Tiling, progress: Progress | None) -> Growing:
         height, width = rgb.shape[:2]
-        tiling = self._tiling(tile, height, width)
         tiles = count(height, width, tiling.side)
         return Growing(self._walk(rgb, tiling, progress), tiling, tiles)
 
@@ -165,22 +181,24 @@ class Engine:
         Args and units as `upscale`.  None for a network that estimates nothing.
         """
         if not self.is_seamless:
-            return self._upscale(rgb, tile, progress).vector
+            return self._upscale(rgb, tile, progress, Extent()).vector
         return self._walk(rgb, self._tiling(tile, *rgb.shape[:2]), progress).degradation()
 
-    def _upscale(self, rgb: Floats, tile: int | None, progress: Progress | None) -> Result:
+    def _upscale(
+        self, rgb: Floats, tile: int | None, progress: Progress | None, extent: Extent
+    ) -> Result:
         height, width = rgb.shape[:2]
+        tiling = self._tiling(tile, height, width, extent)
         if not self.is_seamless:
-            tiling = self._tiling(tile, height, width)
             picture, vector = self._blended(rgb, tiling, progress)
             tiles = count(height, width, tiling.side)
             seams: Literal["none", "blended"] = "none" if tiles == 1 else "blended"
             return Result(picture, vector, tiles, seams, tiling.notes)
-        growing = self.grow(rgb, tile, progress)
+        growing = self._grow(rgb, tiling, progress)
         scale = self.backend.scale
         output = np.empty((height * scale, width * scale, 3), np.float32)
         growing.fill(output)
-        return Result(output, growing.vector, growing.tiles, "none", growing.notes)
+        return Result(output, growing.vector, growing.tiles, "none", tiling.notes)
 
     def _blended(
         self, rgb: Floats, tiling: Tiling, progress: Progress | None
@@ -201,17 +219,19 @@ class Engine:
             limit = feature_limit("cpu" if self.backend.on_host else self.backend.device)
         return Walk(self.backend, rgb, tiling, Memory(self.backend, limit), progress)
 
-    def _tiling(self, tile: int | None, height: int, width: int) -> Tiling:
+    def _tiling(
+        self, tile: int | None, height: int, width: int, extent: Extent | None = None
+    ) -> Tiling:
         whole = -(-max(height, width) // GRID) * GRID
         if tile is not None and not isinstance(tile, Integral):
             raise TypeError(f"the side of tiles is a whole number of pixels, not {tile!r}")
         if tile == 0:
-            return Tiling(whole, whole=True)
+            return Tiling(whole, whole=True, extent=extent)
         if tile is not None and tile < 0:
             raise ValueError(f"tiles have a side of 0 (the whole picture) or more, not of {tile}")
         if tile is None:
             tile = automatic_tile(self.backend.device)
-        return Tiling(min(-(-tile // GRID) * GRID, whole))
+        return Tiling(min(-(-tile // GRID) * GRID, whole), extent=extent)
 
 
 def _part(progress: Progress | None, number: int, parts: int) -> Progress | None:

@@ -33,29 +33,47 @@ def half_side(side: int) -> int:
     return max(SMALLEST_TILE, -(-side // 2 // GRID) * GRID)
 
 
+class Extent:
+    """How far a network's results go, before they are cut off to [0, 1]."""
+
+    def __init__(self) -> None:
+        self.lowest = 0.0
+        self.highest = 1.0
+
+    def saw(self, piece: NDArray[np.float32]) -> None:
+        """Take notice of a part of a result, as it is."""
+        self.lowest = min(self.lowest, float(piece.min()))
+        self.highest = max(self.highest, float(piece.max()))
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """A sentence if that is further than a picture goes."""
+        if self.lowest >= -BEYOND and self.highest <= 1 + BEYOND:
+            return ()
+        return (
+            f"the network's result went from {self.lowest:.1f} to {self.highest:.1f} and was "
+            "cut off at black (0) and white (1): it knows no pictures like this one; look at "
+            "the sharp edges, or try another model",
+        )
+
+
 class Tiling:
     """The side of tiles, which shrinks for good when memory runs out."""
 
-    def __init__(self, side: int, *, whole: bool = False) -> None:
+    def __init__(self, side: int, *, whole: bool = False, extent: Extent | None = None) -> None:
         """Begin with a side.
 
         Args:
             side: In pixels of the input, a multiple of 8.
             whole: Whether every stage takes tiles of that side, whatever it weighs.
+            extent: What takes notice of the result; a new one if none is given.
         """
         self.side = side
         self.whole = whole
+        self.extent = extent or Extent()
         self.shrunk = False
         self.redone = 0
         """Tiles that half precision could not do."""
-        self.lowest = 0.0
-        self.highest = 1.0
-        """Of the network's result, before it is cut off to [0, 1]."""
-
-    def saw(self, piece: NDArray[np.float32]) -> None:
-        """Take notice of a part of the network's result, as it is."""
-        self.lowest = min(self.lowest, float(piece.min()))
-        self.highest = max(self.highest, float(piece.max()))
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -66,12 +84,6 @@ class Tiling:
         if self.redone:
             tiles = "1 tile" if self.redone == 1 else f"{self.redone} tiles"
             notes.append(f"{tiles} left the range of half precision and were done again in fp32")
-        if self.lowest < -BEYOND or self.highest > 1 + BEYOND:
-            notes.append(
-                f"the network's result went from {self.lowest:.1f} to {self.highest:.1f} and was "
-                "cut off at black (0) and white (1): it knows no pictures like this one; look at "
-                "the sharp edges, or try another model"
-            )
         return tuple(notes)
 
     def shrink(self, side: int, scale: int = 1) -> None:
@@ -146,7 +158,7 @@ class Walk:
 
             def keep(window: Window, values: Array, top: int = top, rows: Array = rows) -> None:
                 piece = self.backend.numpy(values)[0].transpose(1, 2, 0)
-                self.tiling.saw(piece)
+                self.tiling.extent.saw(piece)
                 y, x = (window.top - top) * step.scale, window.left * step.scale
                 np.clip(piece, 0, 1, out=rows[y : y + piece.shape[0], x : x + piece.shape[1]])
 

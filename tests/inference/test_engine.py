@@ -130,6 +130,23 @@ def test_a_result_far_from_a_picture_is_told(seamless: bool, orientations: int) 
     assert "went from 0.0 to 2.0" in told
 
 
+def test_the_range_of_all_orientations_is_told_once() -> None:
+    class Uneven(Contrasty):
+        """Overdoes edges, those between columns more than those between rows."""
+
+        def stretched(self, lr: Tensor) -> Tensor:
+            large = super().stretched(lr)
+            across, down = (large - large.roll(1, side) for side in (3, 2))
+            return large + 3 * across.relu() + 2 * down.relu()
+
+    rgb = np.zeros((16, 16, 3), np.float32)
+    rgb[:8] = 1
+    engine = torch_engine(Uneven(1.0, seamless=False))
+    assert "went from 0.0 to 3.0" in engine.upscale(rgb).notes[0]
+    (told,) = engine.upscale(rgb, orientations=8).notes
+    assert "went from 0.0 to 4.0" in told
+
+
 def test_features_beyond_the_limit_go_to_a_file(tmp_path: Path) -> None:
     rgb = picture(90, 120)
     for precision in ("fp32", "bf16"):
