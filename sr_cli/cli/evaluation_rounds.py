@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
@@ -103,6 +103,8 @@ def plan(
     wanted = scales or sorted({one.scale for one in models}) or list(settings.protocol.scales)
     rounds: list[Round] = []
     for folder in data:
+        if settings.lr and not (models or scales):
+            wanted = _fitting(settings.lr, folder, settings.protocol.scales)
         before = len(rounds)
         problem: Exception | None = None
         for scale in wanted:
@@ -121,6 +123,21 @@ def plan(
         if problem and (models or scales or len(rounds) == before):
             raise console.CommandError(str(problem))
     return rounds
+
+
+def _fitting(lr: Path, folder: Path, scales: Sequence[int]) -> list[int]:
+    """The scales that lead from a folder's first low-resolution picture to its truth, or all."""
+    from sr_cli.images import size
+    from sr_cli.metrics.pairs import PairError, match
+
+    try:
+        first = match(lr, folder)[0]
+    except (PairError, FileNotFoundError):
+        return list(scales)  # of which `_jobs` will say more
+    small, large = size(first.lr), size(first.hr)
+    if not (small and large):
+        return list(scales)
+    return [s for s in scales if [side // s for side in large] == [*small]] or list(scales)
 
 
 def _jobs(benchmark: Benchmark, folder: Path, settings: Settings) -> list[Job]:
@@ -212,7 +229,7 @@ def _weights(model: Model) -> LoadedModel:
 
 
 def _turned(model: Model, iterations: int, settings: Settings) -> Engine:
-    from sr_cli.metrics.studies import with_iterations
+    from sr_cli.networks.variants import with_iterations
 
     try:
         return _running(with_iterations(_weights(model).network, iterations), settings)
@@ -224,8 +241,8 @@ def _turned(model: Model, iterations: int, settings: Settings) -> Engine:
 
 def _told(model: Model, settings: Settings, *, truth: bool) -> Restore:
     """A DAN that is given the truth, or nothing, in place of an estimate."""
-    from sr_cli.metrics.studies import Told
     from sr_cli.networks.dan import DAN
+    from sr_cli.networks.variants import Told
 
     dan = _weights(model).network
     if not isinstance(dan, DAN) or settings.protocol.name not in TOLD_UNDER:
