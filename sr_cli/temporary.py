@@ -71,6 +71,9 @@ def followed(path: Path) -> Path:
     return path.resolve() if path.is_symlink() and not is_device(path) else path
 
 
+APPEARED = "a file of that name has appeared meanwhile and was kept; nothing was written"
+
+
 class AppearedError(FileExistsError):
     """A file has come to be where one was to be made; it was left as it is."""
 
@@ -102,10 +105,10 @@ def replacing(path: Path, *, keep: bool = False) -> Iterator[BinaryIO]:
             yield stream
             stream.flush()
             os.fsync(stream.fileno())
-        if keep:
-            _place(temporary, path)
-        else:
-            temporary.replace(path)
+            if sys.platform != "win32":
+                _named(temporary, path, keep=keep)  # while `sweep` keeps its hands off
+        if sys.platform == "win32":
+            _named(temporary, path, keep=keep)  # where an open file can have no other name
     except BaseException as error:  # an interrupt too must leave nothing behind
         temporary.unlink(missing_ok=True)
         if isinstance(error, OSError) and error.errno and error.filename is None:
@@ -113,12 +116,15 @@ def replacing(path: Path, *, keep: bool = False) -> Iterator[BinaryIO]:
         raise
 
 
-def _place(temporary: Path, path: Path) -> None:
-    """Give a file its name, unless another has it.
+def _named(temporary: Path, path: Path, *, keep: bool) -> None:
+    """Give a file its name; see `replacing`.
 
     Raises:
-        AppearedError: Another has it.
+        AppearedError: Another has it, and is to be kept.
     """
+    if not keep:
+        temporary.replace(path)
+        return
     try:
         if sys.platform == "win32":
             temporary.rename(path)  # replaces nothing there
@@ -126,7 +132,7 @@ def _place(temporary: Path, path: Path) -> None:
         os.link(temporary, path)
     except OSError as error:
         if os.path.lexists(path):
-            raise AppearedError(errno.EEXIST, os.strerror(errno.EEXIST), str(path)) from error
+            raise AppearedError(errno.EEXIST, APPEARED, str(path)) from error
         temporary.replace(path)  # a file system without links: a moment was left in between
     else:
         temporary.unlink()

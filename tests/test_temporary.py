@@ -44,6 +44,23 @@ def test_what_is_being_written_is_left_alone(tmp_path):
     assert len(list(tmp_path.iterdir())) == 1
 
 
+@pytest.mark.skipif(os.name != "posix", reason="locks of POSIX")
+@pytest.mark.parametrize("keep", [True, False])
+def test_what_is_being_named_is_left_alone_too(tmp_path, monkeypatch, keep):
+    whose = (os, "link") if keep else (type(tmp_path), "replace")
+    right = getattr(*whose)
+
+    def swept_meanwhile(*names):
+        sweep(tmp_path)
+        return right(*names)
+
+    monkeypatch.setattr(*whose, swept_meanwhile)
+    with replacing(tmp_path / "a.png", keep=keep) as stream:
+        stream.write(b"whole")
+    assert (tmp_path / "a.png").read_bytes() == b"whole"
+    assert len(list(tmp_path.iterdir())) == 1
+
+
 def test_only_our_own_files_are_swept_away(tmp_path):
     names = {"a.partial", ".hidden.partial", ".sr-cli-notes", "sr-cli-0.partial"}
     for name in names:

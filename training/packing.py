@@ -73,7 +73,13 @@ def _entry(model: Model, file: Path) -> dict[str, Any]:
 
 
 def write_weights(
-    run: Path, recipe: Recipe, folder: Path, licence: str | None = None, **facts: str
+    run: Path,
+    recipe: Recipe,
+    folder: Path,
+    licence: str | None = None,
+    *,
+    small: bool = False,
+    **facts: str,
 ) -> Path:
     """Write a run's averaged weights as float16 with everything that loading them needs.
 
@@ -85,10 +91,12 @@ def write_weights(
         recipe: What it was trained by.
         folder: Where the file goes, named after the recipe's model.
         licence: Of the weights, as SPDX calls it.
+        small: In eight bits (`sr_cli.zoo.compact`) instead.
         facts: More strings for the file's header.
 
     Raises:
         ZooError: The run's weights are not there, or those of another recipe's run or of none.
+        ValueError: A weight is not finite, and they were wanted in eight bits.
     """
     path, trained = folder / f"{recipe.model}.safetensors", run / WEIGHTS
     state, header = weights.read(trained)
@@ -97,7 +105,8 @@ def write_weights(
     if header.get("recipe", recipe.name) != recipe.name:
         raise ZooError(f"{run} is a run of '{header['recipe']}', not of '{recipe.name}'")
     said = {key: str(value) for key, value in run_facts(run).items()} | facts
-    weights.write(
+    write = weights.write_compact if small else weights.write
+    write(
         path,
         state,
         header["network"],

@@ -2,6 +2,9 @@
 
     python -m training.release RUN --recipe dan-real-x4-cpu --manifest weights_manifest.json
 
+With ``--eight-bits`` the file is half as large and the pictures are the same to the eye; the
+figures have to be those of that file (docs/design-notes.md has what it costs).
+
 Figures are not typed in: they are read from JSON files that `sr-cli evaluate --json` wrote, and are
 those of these very weights.
 """
@@ -126,6 +129,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--weights", type=Path, default=Path("sr_cli/weights"))
     parser.add_argument("--manifest", type=Path, default=Path("weights_manifest.json"))
     parser.add_argument("--device", default="unknown", help="what it was trained on")
+    parser.add_argument("--eight-bits", action="store_true", help="half the file of float16")
     parser.add_argument("--figures", type=Path, action="append", default=[])
     parser.add_argument("--skill", type=Path, help="JSON of evaluate --estimate-only --repeats N")
     options = parser.parse_args(arguments)
@@ -139,7 +143,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         facts = {**run_facts(options.run), "device": options.device}
         # The weights take their place only when all that is said of them is known to be right.
         with tempfile.TemporaryDirectory(dir=options.weights) as folder:
-            file = write_weights(options.run, recipe, Path(folder), LICENCE)
+            file = write_weights(
+                options.run, recipe, Path(folder), LICENCE, small=options.eight_bits
+            )
             digest = load(str(file)).digest
             for path, answer in measured.items():
                 _check_weights(answer, recipe.model, digest, path)

@@ -70,7 +70,7 @@ def export_onnx(
         file = making.made(origin, precision.value, opset, crops)
     with console.progress("Comparing with torch"):
         found = compare(file, origin.loaded.network) if verify else None
-    making.write(file, target)
+    making.write(file, target, keep=not overwrite)
     if as_json:
         differences = asdict(found) if found else None
         console.print_json(

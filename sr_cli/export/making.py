@@ -109,8 +109,14 @@ def converted(
     return OnnxFile(model, facts, file.name)
 
 
-def write(file: OnnxFile, path: Path) -> None:
-    """Write a file, which appears whole or not at all and replaces one that is there."""
+def write(file: OnnxFile, path: Path, *, keep: bool = False) -> None:
+    """Write a file, which appears whole or not at all.
+
+    Args:
+        file: What `made` made.
+        path: Where to.
+        keep: Whether a file that is there by then is kept, and is an `AppearedError`.
+    """
     sweep(path.parent)
-    with replacing(path) as stream:
+    with replacing(path, keep=keep) as stream:
         stream.write(file.model.SerializeToString(deterministic=True))

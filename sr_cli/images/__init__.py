@@ -10,7 +10,14 @@ from sr_cli.images.picture import (
     PixelLimitError,
     replaced,
 )
-from sr_cli.images.probing import begins_like_picture, is_text, is_whole, result_format
+from sr_cli.images.probing import (
+    begins_like_picture,
+    is_made_here,
+    is_text,
+    is_whole,
+    result_format,
+    size,
+)
 from sr_cli.images.reading import MAX_PIXELS, read
 from sr_cli.images.transparency import bleed, visible_rgb
 from sr_cli.images.writing import Color, encode, prepare, takes_rows, write, write_rows
@@ -30,6 +37,7 @@ __all__ = [
     "encode",
     "ending",
     "find_pictures",
+    "is_made_here",
     "is_text",
     "is_whole",
     "known_formats",
@@ -38,6 +46,7 @@ __all__ = [
     "read",
     "replaced",
     "result_format",
+    "size",
     "suffix_format",
     "takes_rows",
     "visible_rgb",

@@ -25,7 +25,7 @@ class Format:
     gray: bool = False
     ink: bool = False
     metadata: frozenset[str] = frozenset()
-    """Which of icc_profile, exif, xmp, iptc and dpi."""
+    """Which of icc_profile, exif, xmp, iptc, dpi and texts."""
     largest_block: int = sys.maxsize
     """Most bytes of exif, xmp or iptc as they are written."""
 
@@ -48,7 +48,7 @@ _FORMATS = (
         alpha=True,
         deep=True,
         gray=True,
-        metadata=frozenset({"icc_profile", "exif", "xmp", "dpi"}),
+        metadata=frozenset({"icc_profile", "exif", "xmp", "dpi", "texts"}),
     ),
     Format(
         "jpeg",
@@ -181,7 +181,10 @@ def losses(picture: Picture, format: str) -> tuple[str, ...]:
         found.append(f"{chosen.name} has no colour profiles, so the colours are written as sRGB")
     blocks = {"exif": _written_exif(picture), "xmp": said.xmp, "iptc": said.iptc}
     lost = [name for name, block in blocks.items() if block and not chosen.keeps(name, block)]
-    if none := [_BLOCKS[name] for name in lost if name not in chosen.metadata]:
+    none = [_BLOCKS[name] for name in lost if name not in chosen.metadata]
+    if said.texts and "texts" not in chosen.metadata:
+        none.append("text fields")
+    if none:
         found.append(f"{chosen.name} has no room for {' and '.join(none)}")
     if long := [_BLOCKS[name] for name in lost if name in chosen.metadata]:
         found.append(f"{chosen.name} has no room for so much {' and '.join(long)}")

@@ -65,6 +65,8 @@ class Metadata:
     """The IPTC-NAA record."""
     dpi: tuple[float, float] | None = None
     """Pixels an inch, across and down."""
+    texts: tuple[tuple[str, str], ...] = ()
+    """Names and contents of a PNG's text fields, such as a title or a comment."""
     notes: tuple[str, ...] = ()
     """Sentences on what was left out or guessed while reading."""
 

@@ -15,6 +15,8 @@ from sr_cli.images import formats, reading
 from sr_cli.images.quiet import quiet
 
 _HEAD = 4096
+_EDGE = 65536
+_MADE_HERE = re.compile(rb"sr-cli \d+\.\d")
 _PNM = re.compile(rb"P[1-6]\s+(#[^\n]*\n\s*)*\d")
 
 
@@ -60,6 +62,31 @@ def is_whole(path: Path) -> bool:
     except Exception:  # as many kinds as there are decoders; see `reading.read`
         return False
     return True
+
+
+def size(source: Path | BinaryIO) -> tuple[int, int] | None:
+    """Width and height as a file's header tells them, before any turning; None if it does not.
+
+    Args:
+        source: A file, or a stream.
+    """
+    try:
+        opened = source.open("rb") if isinstance(source, Path) else nullcontext(source)
+        with opened as stream, quiet(sys.maxsize):
+            return reading.opened(stream).size
+    except Exception:  # as many kinds as there are decoders; see `reading.read`
+        return None
+
+
+def is_made_here(path: Path) -> bool:
+    """Whether a file says that this program has made it, which EXIF does near either end."""
+    try:
+        with path.open("rb") as stream:
+            head = stream.read(_EDGE)
+            stream.seek(max(len(head), path.stat().st_size - _EDGE))
+            return any(_MADE_HERE.search(part) is not None for part in (head, stream.read()))
+    except OSError:
+        return False
 
 
 def begins_like_picture(data: bytes) -> bool:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
-from PIL import Image, ImageCms, ImageFile
+from PIL import Image, ImageCms, ImageFile, TiffImagePlugin
 
 from sr_cli.images import colour, exif
 from sr_cli.images.colour import Samples
@@ -41,6 +41,8 @@ FORMATS = {
     "BMP": "bmp",
     "PPM": "pnm",
 }
+_X_RESOLUTION = 282
+_SAID = ("Software", "XML:com.adobe.xmp")
 _TIFF_TAGS = (270, 271, 272, 305, 306, 315, 316, 33432, 34665, 34853)
 """Tags of a TIFF file that describe the picture, not the way its pixels are laid out."""
 # Some formats have canvases that are blank but for a small frame, so that a few damaged bytes cost
@@ -139,6 +141,7 @@ def _decoded(data: bytes, suffix: str, max_pixels: int) -> Picture:
         xmp=_xmp(image, turned=turn is not None),
         iptc=_iptc(image),
         dpi=_dpi(image),
+        texts=_texts(image),
         notes=(
             *pixels.notes,
             *converted.notes,
@@ -497,7 +500,21 @@ def _iptc(image: ImageFile.ImageFile) -> bytes | None:
     return found if isinstance(found, bytes) and found else None
 
 
+def _texts(image: ImageFile.ImageFile) -> tuple[tuple[str, str], ...]:
+    """A PNG's text fields, but for those that say what is said elsewhere."""
+    if image.format != "PNG":
+        return ()
+    fields = (
+        (str(name), value)
+        for name, value in image.info.items()
+        if isinstance(value, str) and name not in _SAID
+    )
+    return tuple((name, value) for name, value in fields if not name.startswith("Raw profile"))
+
+
 def _dpi(image: ImageFile.ImageFile) -> tuple[float, float] | None:
+    if isinstance(image, TiffImagePlugin.TiffImageFile) and _X_RESOLUTION not in image.tag_v2:
+        return None  # Pillow says 1 then
     try:
         # Formats that count in metres give 299.9994 for 300.
         across, down = (round(float(value), 1) for value in image.info["dpi"])

@@ -27,7 +27,8 @@ def bleed(rgb: Floats, alpha: Floats) -> Floats:
     if not hidden.any() or hidden.all():
         return rgb
     levels = [(rgb * alpha[..., None], alpha)]
-    while (levels[-1][1] <= 0.0).any():
+    # A single pixel has nothing left to be spread to it, as where averages of alpha underflow.
+    while (levels[-1][1] <= 0.0).any() and levels[-1][1].size > 1:
         levels.append((_halved(levels[-1][0]), _halved(levels[-1][1][..., None])[..., 0]))
     filled = _mean(*levels[-1])
     for colours, weight in levels[-2::-1]:

@@ -30,7 +30,7 @@ from sr_cli.images.picture import (
 )
 from sr_cli.images.quiet import quiet
 from sr_cli.images.raw_files import Rows
-from sr_cli.temporary import AppearedError, followed, is_device, replacing
+from sr_cli.temporary import APPEARED, AppearedError, followed, is_device, replacing
 
 Color = Literal["keep", "srgb"]
 """Whether colours go back into the picture's own profile or stay sRGB."""
@@ -184,9 +184,7 @@ def _os_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except AppearedError as error:
-        raise PictureError(
-            "a file of that name has appeared meanwhile and was kept; nothing was written"
-        ) from error
+        raise PictureError(APPEARED) from error
     except FileNotFoundError as error:
         raise PictureError(f"the folder {path.parent} does not exist") from error
     except (NotADirectoryError, FileExistsError) as error:
@@ -219,6 +217,7 @@ class _Prepared:
     xmp: bytes | None
     iptc: bytes | None
     dpi: tuple[float, float] | None
+    texts: tuple[tuple[str, str], ...]
     software: str | None
 
 
@@ -290,6 +289,7 @@ def _prepared(
         kept["xmp"],
         kept["iptc"],
         kept["dpi"],
+        said.texts if "texts" in chosen.metadata else (),
         software,
     )
 
@@ -428,6 +428,8 @@ def _png_texts(prepared: _Prepared) -> PngImagePlugin.PngInfo:
     texts = PngImagePlugin.PngInfo()
     if prepared.software is not None:
         texts.add_text("Software", prepared.software)
+    for key, value in prepared.texts:
+        texts.add_text(key, value)  # as iTXt if it has to be
     if prepared.xmp is not None:
         packet = prepared.xmp.decode("utf-8", "replace")
         texts.add_itxt("XML:com.adobe.xmp", packet)

@@ -38,6 +38,7 @@ def convert(source: Path, target: Path, *, overwrite: bool = False) -> Converted
 
     Raises:
         ZooError: The source is refused or not recognised, or the target may not be written.
+        AppearedError: A file has come to be there meanwhile, and was not to be replaced.
     """
     weights.writable(target, overwrite=overwrite)
     known = recognise(source)
@@ -48,7 +49,8 @@ def convert(source: Path, target: Path, *, overwrite: bool = False) -> Converted
         "source_sha256": digest,
         "converted_by": f"sr-cli {__version__}",
     }
-    weights.write_exact(target, known.state, known.family.name, known.options, **facts)
+    header = weights.header_of(known.family.name, known.options, **facts)
+    weights.write_with(target, known.state, header, keep=not overwrite)
     return Converted(
         target,
         known.family.name,

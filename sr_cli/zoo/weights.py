@@ -19,6 +19,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from sr_cli.temporary import replacing, sweep
+from sr_cli.zoo import compact
 from sr_cli.zoo.manifest import ZooError
 
 SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt")
@@ -32,14 +33,15 @@ LARGEST = 8 * 2**30
 
 
 def read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """A state dict with its header, just as they are in the file.
+    """A state dict with its header, as they are in the file.
 
     Args:
         path: A ``.safetensors`` file, or a published ``.pth`` / ``.pt`` / ``.ckpt``.
 
     Returns:
-        The tensors on the CPU in their own types, without wrappings and ``module.`` prefixes, and
-        the header's strings (empty for a pickle).
+        The tensors on the CPU in their own types (in float32 those that the file has in eight
+        bits), without wrappings and ``module.`` prefixes, and the header's strings (empty for a
+        pickle).
 
     Raises:
         ZooError: The file is missing, damaged, too large, or wants to run code.
@@ -51,12 +53,24 @@ def read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     if path.suffix.lower() != ".safetensors":
         return _read_pickle(path), {}
     try:
-        with safe_open(str(path), "pt") as file:
-            return {key: file.get_tensor(key) for key in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
+        return _read_safetensors(path)
     except (SafetensorError, OSError, ValueError, RuntimeError) as error:
         raise ZooError(
             f"{path} is not a whole safetensors file ({_first_line(error)}). Fetch it again."
         ) from None
+
+
+def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    with safe_open(str(path), "pt") as file:
+        header = dict(file.metadata() or {})
+        state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    version = header.pop(compact.HEADER, None)
+    if version not in (None, compact.VERSION):
+        raise ZooError(
+            f"{path} holds its weights in a form that this sr-cli does not know. Install a newer "
+            "one."
+        )
+    return compact.unpacked(state) if version else state, header
 
 
 def write(
@@ -73,26 +87,51 @@ def write(
         options: The constructor's keywords.
         facts: More header strings: recipe, figures, licence.
     """
-    half = {k: v.half() if v.is_floating_point() else v for k, v in state.items()}
-    write_exact(path, half, network, options, **facts)
+    write_exact(path, _half(state), network, options, **facts)
+
+
+def write_compact(
+    path: Path, state: Mapping[str, Tensor], network: str, options: Mapping[str, Any], **facts: str
+) -> None:
+    """As `write`, with the large tensors in eight bits (`compact`), so half as large.
+
+    Raises:
+        ValueError: A weight is not finite.
+    """
+    facts[compact.HEADER] = compact.VERSION
+    write_exact(path, compact.packed(_half(state)), network, options, **facts)
 
 
 def write_exact(
     path: Path, state: Mapping[str, Tensor], network: str, options: Mapping[str, Any], **facts: str
 ) -> None:
     """As `write`, with every tensor in its own type."""
-    header = {"network": network, "options": json.dumps(dict(options)), **facts}
-    write_with(path, state, header)
+    write_with(path, state, header_of(network, options, **facts))
 
 
-def write_with(path: Path, state: Mapping[str, Tensor], header: Mapping[str, str]) -> None:
-    """As `write_exact`, with a header that another file had (`read`)."""
+def header_of(network: str, options: Mapping[str, Any], **facts: str) -> dict[str, str]:
+    """A file's header; arguments as of `write`."""
+    return {"network": network, "options": json.dumps(dict(options)), **facts}
+
+
+def write_with(
+    path: Path, state: Mapping[str, Tensor], header: Mapping[str, str], *, keep: bool = False
+) -> None:
+    """As `write_exact`, with a header that there is already (`header_of`, `read`).
+
+    Raises:
+        AppearedError: There is a file by then, and it was to be kept.
+    """
     # Copies, since safetensors refuses tensors that share memory, as tied weights do.
     tensors = {key: value.detach().cpu().contiguous().clone() for key, value in state.items()}
     content = _in_order(save(tensors, metadata=dict(header)))
     sweep(path.parent)
-    with replacing(path) as stream:
+    with replacing(path, keep=keep) as stream:
         stream.write(content)
+
+
+def _half(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {k: v.half() if v.is_floating_point() else v for k, v in state.items()}
 
 
 def own_header(header: Mapping[str, str]) -> dict[str, str]:

@@ -13,6 +13,7 @@ import tomllib
 import venv
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -20,7 +21,7 @@ import pytest
 from PIL import Image
 
 from sr_cli.degradation.layout import TWO_STAGE
-from sr_cli.export import cache
+from sr_cli.export import cache, making
 from sr_cli.inference.errors import InferenceError
 from sr_cli.inference.opening import open_model
 from tests.conftest import Outcome, scene
@@ -90,6 +91,24 @@ def test_an_existing_file_and_wrong_names_are_refused(
     assert program(*calibrated, tmp_path).status == 2
     missing = program(*calibrated, tmp_path / "none", "--precision", "int8")
     assert missing.status == 1 and "There is no folder" in missing.err
+
+
+def test_a_file_that_appears_meanwhile_is_kept(
+    tiny_weights: Path, tmp_path: Path, program: Program, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "model.onnx"
+    right = making.made
+
+    def made(*arguments: Any) -> Any:
+        out.write_text("precious")
+        return right(*arguments)
+
+    monkeypatch.setattr(making, "made", made)
+    run = ("export-onnx", "-m", tiny_weights, "-o", out, "--no-verify")
+    outcome = program(*run)
+    assert outcome.status == 1 and "appeared meanwhile and was kept" in outcome.err
+    assert out.read_text() == "precious"
+    assert program(*run, "--overwrite").status == 0
 
 
 def test_the_file_is_measured_as_its_weights_are(

@@ -7,9 +7,9 @@ import io
 import made
 import numpy as np
 import pytest
-from PIL import Image, ImageCms
+from PIL import Image, ImageCms, PngImagePlugin
 
-from sr_cli.images import Metadata, Picture, encode, read, replaced
+from sr_cli.images import Metadata, Picture, encode, losses, read, replaced
 
 LOSSLESS, LOSSY = ("png", "webp", "tiff", "bmp", "pnm"), ("jpeg", "avif")
 ALPHA, DEEP, GRAY = {"png", "webp", "tiff", "avif"}, {"png", "tiff", "pnm"}, {"webp", "avif"}
@@ -18,6 +18,32 @@ EVERY = pytest.mark.parametrize("format", LOSSLESS + LOSSY)
 
 def again(picture: Picture, format: str, **options) -> Picture:
     return read(io.BytesIO(encode(picture, format=format, **options)))
+
+
+def test_text_fields_of_a_png_stay_in_a_png_and_are_told_elsewhere():
+    info = PngImagePlugin.PngInfo()
+    info.add_text("Title", "A caf\u00e9")
+    info.add_itxt("Comment", "\u65e5\u672c", lang="ja")
+    info.add_text("Software", "another program")
+    file = io.BytesIO()
+    Image.new("RGB", (4, 3)).save(file, "PNG", pnginfo=info)
+    picture = read(io.BytesIO(file.getvalue()))
+    texts = (("Title", "A caf\u00e9"), ("Comment", "\u65e5\u672c"))
+    assert picture.metadata.texts == texts and losses(picture, "png") == ()
+    assert losses(picture, "jpeg") == ("jpeg has no room for text fields",)
+    written = encode(picture, format="png", software="sr-cli")
+    assert read(io.BytesIO(written)).metadata.texts == texts
+    assert Image.open(io.BytesIO(written)).text["Software"] == "sr-cli"
+    assert read(io.BytesIO(encode(picture, format="webp"))).metadata.texts == ()
+
+
+def test_a_tiff_that_says_no_resolution_has_none():
+    file = io.BytesIO()
+    Image.new("RGB", (4, 3)).save(file, "TIFF")
+    assert read(io.BytesIO(file.getvalue())).metadata.dpi is None
+    file = io.BytesIO()
+    Image.new("RGB", (4, 3)).save(file, "TIFF", dpi=(72, 72))
+    assert read(io.BytesIO(file.getvalue())).metadata.dpi == (72.0, 72.0)
 
 
 @EVERY

@@ -31,6 +31,15 @@ def test_a_red_disc_has_no_fringe(under):
     assert fringe(bleed(rgb, alpha)) <= 2
 
 
+@pytest.mark.parametrize("least", [1e-38, 1e-45])
+def test_alpha_too_small_to_be_averaged_ends(least):
+    rgb = np.full((16, 16, 3), 0.5, np.float32)
+    alpha = np.zeros((16, 16), np.float32)
+    alpha[3, 5] = least
+    filled = bleed(rgb, alpha)
+    assert (filled[3, 5] == 0.5).all() and np.isfinite(filled).all()
+
+
 def test_neighbours_bleed_not_the_average():
     rgb = np.zeros((16, 64, 3), np.float32)
     rgb[:, :8], rgb[:, 56:] = (1, 0, 0), (0, 0, 1)

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
+from safetensors import safe_open
 
 from sr_cli.zoo import card, manifest, store
 from sr_cli.zoo.loading import load
@@ -140,6 +141,11 @@ def test_weights_take_their_place_only_with_an_entry(
     assert model.weights is not None and model.options["iterations"] == 1
     assert model.weights.sha256 == store.sha256(written)
     assert int(model.training["steps"]) == 8
+    release.main([*of, "--eight-bits"])
+    with safe_open(str(written), "pt") as raw:
+        assert raw.metadata()["eight_bits"] == "1"
+    again = manifest.parse(file.read_text(encoding="utf-8"))["dan-real-x4"].weights
+    assert again is not None and again.sha256 == store.sha256(written) != model.weights.sha256
 
 
 def test_figures_are_released_with_the_weights_that_were_measured(

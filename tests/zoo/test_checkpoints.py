@@ -16,6 +16,7 @@ from safetensors import safe_open
 from torch import Tensor
 
 from sr_cli.networks import registry
+from sr_cli.temporary import AppearedError
 from sr_cli.zoo import conversion, store, weights
 from sr_cli.zoo.loading import load, recognise
 from sr_cli.zoo.manifest import ZooError, find
@@ -141,6 +142,17 @@ def tiny_edsr() -> dict[str, Tensor]:
     """Weights of a small network, the same every time."""
     torch.manual_seed(0)
     return registry.family("EDSR").build(scale=2, features=8, blocks=1).state_dict()
+
+
+def test_what_appears_during_a_conversion_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, target = tmp_path / "net.pth", tmp_path / "net.safetensors"
+    torch.save(tiny_edsr(), source)
+    monkeypatch.setattr(weights, "writable", lambda *_, **__: target.write_text("precious"))
+    with pytest.raises(AppearedError):
+        conversion.convert(source, target)
+    assert target.read_text() == "precious"
 
 
 def test_nothing_is_overwritten_unless_asked_for(tmp_path: Path) -> None:
