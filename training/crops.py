@@ -32,7 +32,7 @@ class Windows:
 class Cropper:
     """Draws random crops, flipped and turned, a file as likely as it has pixels.
 
-    Where pictures are there at several sizes, all sizes are as likely as each other.
+    Where a file is there at several sizes, these are as likely as each other.
     """
 
     def __init__(self, corpus: Corpus, generator: torch.Generator) -> None:
@@ -42,7 +42,9 @@ class Cropper:
         self.offsets = torch.tensor(corpus.offsets)
         self.weights = self.shapes.double().prod(1)
         if corpus.sizes:
-            self.weights = self.weights / torch.tensor(corpus.sizes).double().square()
+            sizes = torch.tensor(corpus.sizes).double()
+            file = (sizes == 1).cumsum(0) - 1  # its own size comes first
+            self.weights = self.weights / sizes.square() / file.bincount()[file]
 
     def draw(self, batch: int, size: int) -> Windows:
         """Where ``batch`` crops of ``size`` squared lie."""

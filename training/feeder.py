@@ -116,7 +116,7 @@ class Feeder:
 
     def _drawn(self, batch: int, mine: slice) -> list[Any]:
         """Parameters of this process's share of a batch; what was drawn together is together."""
-        usual = batch - round(self.data.mild * batch)
+        usual = batch - self._mild(batch)
         ends = dict.fromkeys([*range(0, usual, self.data.alike or batch), usual, batch])
         found = []
         for begin, end in pairwise(ends):
@@ -127,6 +127,14 @@ class Feeder:
             if len(share):
                 found.append(share)
         return found
+
+    def _mild(self, batch: int) -> int:
+        """Pairs of a batch that are to be mild: on average their share, whatever the batch."""
+        wanted = self.data.mild * batch
+        if wanted == int(wanted):
+            return int(wanted)
+        chance = float(torch.rand((), generator=self.drawing, dtype=torch.float64))
+        return int(wanted) + (chance < wanted % 1)
 
     def _known(self, drawn: Any) -> Tensor:
         if self.truth == "nothing":

@@ -92,7 +92,7 @@ class Learner:
         self.gradient_norm.zero_()  # another loss has another scale
         self.average.begin()
         for network in (self.network, self.average.network):
-            _set_iterations(network, phase.iterations)
+            _set_iterations(network, self._wanted_iterations)
         self.objective = self.objectives.of(phase)
         self.network.zero_grad()  # what is not trained any more has none to be averaged or limited
         self.network.requires_grad_(phase.trains == "all")
@@ -105,6 +105,11 @@ class Learner:
         )
         forward = self.objective.forward(self.network)
         self.forward = compile_parts(self.network, forward) if self.compiled else forward
+
+    @property
+    def _wanted_iterations(self) -> int | None:
+        """Of the phase, or as the network was made; None if it does not iterate."""
+        return self.phase.iterations or self.recipe.network.options.get("iterations")
 
     def autocast(self) -> torch.autocast:
         """The precision to run networks in."""
@@ -237,12 +242,11 @@ class Learner:
         if state["iterations"]:
             for network in (self.network, self.average.network):
                 network.iterations = state["iterations"]
-        wanted = self.phase.iterations or self.recipe.network.options.get("iterations")
         self.network.load_state_dict(state["network"])
         self.average.network.load_state_dict(state["average"])
         self.average.steps = state["average_steps"]
         for network in (self.network, self.average.network):
-            _set_iterations(network, wanted)  # which may have been changed since
+            _set_iterations(network, self._wanted_iterations)  # which may have been changed since
         self.optimiser.load(state["optimiser"])
         self.gradient_norm = state["gradient_norm"].to(self.device)
         if self.adversary is not None and state["adversary"]:

@@ -37,7 +37,7 @@ SECTIONS: Mapping[str, Mapping[str, Range]] = {
     },
     "optimiser": {
         **dict.fromkeys(("beta1", "beta2", "ema"), FRACTION),
-        **dict.fromkeys(("muon", "clip"), NOT_NEGATIVE),
+        "muon": NOT_NEGATIVE,
     },
     "start": {
         "high_pass_filters": (0, 1 + 1e-9),
@@ -55,8 +55,13 @@ def out_of_range(recipe: Recipe) -> Iterator[str]:
     yield from _of("", recipe, RECIPE)
     for section, ranges in SECTIONS.items():
         yield from _of(f"{section}.", getattr(recipe, section), ranges)
+    if not (recipe.optimiser.clip == 0 or 1 <= recipe.optimiser.clip < math.inf):
+        # Below 1 every step would lower what the next is held against.
+        yield f"'optimiser.clip' must be 0 or from 1 on, not {recipe.optimiser.clip}"
     for number, phase in enumerate(recipe.phase):
         yield from _of(f"phase.{number}.", phase, PHASE)
+        if any(step < 1 for step in phase.halve_at):
+            yield f"'phase.{number}.halve_at' must be steps from 1 on, not {list(phase.halve_at)}"
     # Whole numbers of a network count something: channels, blocks, iterations, a scale.
     for key, value in recipe.network.options.items():
         if type(value) is int and value < 1:

@@ -7,7 +7,7 @@ import json
 import math
 import re
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from importlib import resources
 from pathlib import Path
@@ -16,7 +16,7 @@ from typing import Any
 from sr_cli.degradation.two_stage import SMALLEST_SIDE
 from sr_cli.networks.registry import FAMILIES
 from training.ranges import out_of_range
-from training.schema import Network, Phase, Recipe
+from training.schema import Data, Network, Phase, Recipe
 from training.typed import RecipeError, build, keywords
 
 __all__ = ["Recipe", "RecipeError", "load_recipe", "recipe_names", "recipe_text", "shown"]
@@ -217,12 +217,32 @@ def _check(recipe: Recipe, source: str) -> None:
         )
     if not 0 <= recipe.data.mild <= 1:
         raise RecipeError(f"{source}: 'data.mild' must be from 0 to 1, not {recipe.data.mild:g}.")
-    if recipe.data.mild and recipe.data.degradation != "two-stage":
-        raise RecipeError(f"{source}: 'data.mild' is of the degradation 'two-stage' only.")
     if recipe.data.kernel % 2 == 0:
         raise RecipeError(f"{source}: 'data.kernel' must be odd, not {recipe.data.kernel}.")
     if recipe.data.degradation == "blur" and recipe.network.scale not in (2, 4):
         raise RecipeError(f"{source}: the degradation 'blur' exists for the scales 2 and 4 only.")
+    for sentence in _without_effect(recipe):
+        raise RecipeError(f"{source}: {sentence}.")
+
+
+def _without_effect(recipe: Recipe) -> Iterator[str]:
+    """Sentences, without a full stop, about what was set and would be ignored."""
+    data, usual = recipe.data, Data()
+    ranged = data.degradation not in ("two-stage", "blur")
+    for key in ("kernel", "sigma", "noise"):
+        if not ranged and getattr(data, key) != getattr(usual, key):
+            yield (
+                f"'data.{key}' is not of the degradation '{data.degradation}', whose ranges are "
+                "the published ones"
+            )
+    if data.mild and data.degradation != "two-stage":
+        yield "'data.mild' is of the degradation 'two-stage' only"
+    if recipe.loss.emphasis != 1 and not recipe.loss.emphasised:
+        yield "'loss.emphasis' needs to be told of which numbers: 'loss.emphasised'"
+    for number, phase in enumerate(recipe.phase):
+        if recipe.network.family == "DMSR" and phase.margin:
+            # It degrades the crop anew, whose surroundings are gone by then.
+            yield f"'phase.{number}.margin': DMSR's losses need whole crops, without a margin"
 
 
 def _learns(recipe: Recipe, phase: Phase) -> bool:

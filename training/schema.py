@@ -62,7 +62,7 @@ class Data:
     sigma: tuple[float, ...] = (0.2, 4.0)
     """Range of the same kernels' widths, pixels."""
     noise: tuple[float, ...] = (0.0, 0.0)
-    """Range of the noise's deviation on the 0..255 scale, of ``blur-noise``."""
+    """Range of the noise's deviation on the 0..255 scale, of the same degradations."""
     shrunk: tuple[float, ...] = ()
     """Fractions of their sides at which photographs are learned from, too, by Lanczos, as often as
     at their own size.  Photographs of different sizes differ in how much goes on in a crop."""
@@ -145,8 +145,9 @@ class Optimiser:
     """Factor on the rate of Muon, which then takes the convolutions between features over from Adam
     (`training.optimisers`); 0 for Adam alone."""
     clip: float = 0.0
-    """Largest norm of the gradient as a multiple of its moving average; 0 for no limit.  One freak
-    batch, of which the degradation model makes some, can otherwise undo thousands of steps."""
+    """Largest norm of the gradient as a multiple of its moving average, from 1 on; 0 for no limit.
+    One freak batch, of which the degradation model makes some, can otherwise undo thousands of
+    steps."""
     ema: float = 0.999
     """Decay of the weights' moving average; 0 for none."""
     half_moments: bool = False

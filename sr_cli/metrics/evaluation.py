@@ -64,6 +64,11 @@ class Row:
     values: Mapping[str, float]
     """By the names of `KEYS`."""
 
+    @property
+    def case(self) -> tuple[str, str, int]:
+        """What it was reached on: the same of every method."""
+        return self.picture, self.condition, self.repeat
+
 
 @dataclass(frozen=True)
 class Measures:
@@ -110,7 +115,8 @@ def jobs(
     if not folder.is_dir():
         raise FileNotFoundError(f"There is no folder {folder}.")
     if benchmark.protocol == "no-reference":
-        return [Job(path.name, partial(_alone, path), (path,)) for path in _pictures(folder)]
+        paths = _pictures(folder, benchmark.scale)
+        return [Job(path.name, partial(_alone, path), (path,)) for path in paths]
     pairs = _pairs(benchmark, folder, lr_folder)
     if pairs:
         return [
@@ -118,7 +124,7 @@ def jobs(
         ]
     return [
         Job(path.name, partial(_made, path, benchmark, condition, seed, repeat), (path,))
-        for path in _pictures(folder)
+        for path in _pictures(folder, benchmark.scale)
         for condition in benchmark.conditions
         for repeat in range(repeats if condition.drawn else 1)
     ]
@@ -136,10 +142,16 @@ def data_digest(cases: Iterable[Job]) -> str:
     return hashlib.sha256(b"".join(sorted(contents))).hexdigest()
 
 
-def _pictures(folder: Path) -> list[Path]:
+def _pictures(folder: Path, scale: int) -> list[Path]:
     paths = find_pictures(folder, recursive=False)
     if not paths:
-        raise FileNotFoundError(f"There is no picture in {folder}.")
+        ready = ""
+        if found := recognise(folder, scale):
+            ready = (
+                f" itself, which is a data set of pairs ({found.layout}): measure it with "
+                f"--protocol {' or '.join(_READY)}, or name its folder of high-resolution pictures"
+            )
+        raise FileNotFoundError(f"There is no picture in {folder}{ready}.")
     return paths
 
 
@@ -303,8 +315,20 @@ Means = dict[str, dict[str, float]]
 
 
 def averages(rows: Iterable[Row]) -> Means:
-    """Means over cases by method; infinite values count only where there are no others."""
-    return {method: _means(group) for method, group in _grouped(rows, "method").items()}
+    """Means over cases by method.
+
+    A case of which any method's value is infinite is in no method's mean, or means would be of
+    different cases; where that leaves none, all are.
+    """
+    rows = list(rows)
+    return {
+        method: {
+            key: sum(values) / len(values)
+            for key in KEYS
+            if (values := _comparable(rows, method, key))
+        }
+        for method in _grouped(rows, "method")
+    }
 
 
 def by_condition(rows: Iterable[Row]) -> dict[str, Means]:
@@ -324,18 +348,16 @@ def _grouped(rows: Iterable[Row], attribute: str) -> dict[str, list[Row]]:
     return groups
 
 
-def _means(rows: list[Row]) -> dict[str, float]:
-    means: dict[str, float] = {}
-    for key in KEYS:
-        values = [row.values[key] for row in rows if key in row.values]
-        values = [value for value in values if math.isfinite(value)] or values
-        if values:
-            means[key] = sum(values) / len(values)
-    return means
+def _comparable(rows: list[Row], method: str, key: str) -> list[float]:
+    """A method's values of the cases that no method has an infinite one of."""
+    found = [row for row in rows if key in row.values]
+    left_out = {row.case for row in found if math.isinf(row.values[key])}
+    own = [row for row in found if row.method == method]
+    return [r.values[key] for r in own if r.case not in left_out] or [r.values[key] for r in own]
 
 
 def infinite(rows: Iterable[Row]) -> dict[str, dict[str, int]]:
-    """How many values are infinite, and so in no mean beside others: PSNR of equal pictures.
+    """How many values are infinite, PSNR of equal pictures: such cases are in no method's mean.
 
     Returns:
         By method and by the names of `KEYS`, where there are any.

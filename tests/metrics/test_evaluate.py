@@ -416,6 +416,23 @@ def test_repeats_are_told_apart(program: Program, data: Path, tmp_path: Path) ->
         assert [row["repeat"] for row in csv.DictReader(file)] == ["0", "1", "0", "1"]
 
 
+def test_a_data_set_of_pairs_is_told_as_one(program: Program, data: Path, tmp_path: Path) -> None:
+    root = tmp_path / "set"
+    (root / "LR_x4").mkdir(parents=True)
+    data.rename(root / "HR")
+    for path in (root / "HR").iterdir():
+        with Image.open(path) as image:
+            image.resize((image.width // 4, image.height // 4)).save(root / "LR_x4" / path.name)
+    run = ("evaluate", "-m", "bicubic", "--data")
+    for protocol in ("real", "gaussian8"):
+        told = sentence(program(*run, root, "--protocol", protocol, "--scale", 4))
+        assert "a data set of pairs (LR and HR): measure it with --protocol aniso or paired" in told
+    paired = ("--protocol", "paired", "--json")
+    (whole,) = answers(program(*run, root, *paired))
+    (named,) = answers(program(*run, root / "HR", "--lr", root / "LR_x4", *paired))
+    assert whole["scale"] == named["scale"] == 4 and whole["methods"] == named["methods"]
+
+
 def test_where_nothing_is_drawn_nothing_is_repeated(program: Program, data: Path) -> None:
     def cases(protocol: str) -> int:
         run = ("evaluate", "-m", "bicubic", "--scale", 4, "--data", data, "--repeats", 2, "--json")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import math
 from collections.abc import Mapping
 from fractions import Fraction
 from pathlib import Path
@@ -22,6 +23,7 @@ from sr_cli.metrics.blur import kernel_mse, kernel_of, lr_psnr
 from sr_cli.metrics.evaluation import (
     CaseError,
     Measures,
+    Row,
     averages,
     bicubic,
     by_condition,
@@ -29,6 +31,7 @@ from sr_cli.metrics.evaluation import (
     jobs,
     measure,
 )
+from sr_cli.metrics.gains import Gain, gain
 from sr_cli.metrics.protocols import (
     PROTOCOLS,
     Case,
@@ -201,6 +204,25 @@ def test_a_better_method_gets_better_figures() -> None:
     alone = by_picture(rows)["0.png"]["bicubic"]["psnr_y"]
     both = by_picture(rows)["1.png"]["bicubic"]["psnr_y"]
     assert means["bicubic"]["psnr_y"] == pytest.approx((alone + both) / 2)
+
+
+def test_means_are_of_the_same_cases() -> None:
+    def reached(method: str, *values: float) -> list[Row]:
+        return [
+            Row(method, str(number // 2), "", number % 2, {"psnr_y": value})
+            for number, value in enumerate(values)
+        ]
+
+    # The network is better on every case, and exactly right on the first.
+    rows = reached("bicubic", 50, 29.5, 30, 27) + reached("m", math.inf, 30, 31, 27.5)
+    found = averages(rows)
+    assert found["m"]["psnr_y"] == pytest.approx(29.5)
+    assert found["bicubic"]["psnr_y"] == pytest.approx((29.5 + 30 + 27) / 3)
+    assert gain(by_picture(rows), "m") == Gain(pytest.approx(0.625), pytest.approx(0.125), 2, 2)
+    # Where nothing would be left, all counts.
+    equal = reached("bicubic", 50) + reached("m", math.inf)
+    assert averages(equal)["m"]["psnr_y"] == math.inf
+    assert averages(equal)["bicubic"]["psnr_y"] == 50
 
 
 def test_a_picture_smaller_than_the_border_is_named(tmp_path: Path) -> None:

@@ -140,6 +140,19 @@ def test_a_picture_is_drawn_as_often_shrunk_as_whole() -> None:
     assert (crops == 200).float().mean() == pytest.approx(0.5, abs=0.05)
 
 
+def test_a_file_is_drawn_as_often_as_it_has_pixels_however_many_sizes_fit() -> None:
+    sides = (20, 10, 20)
+    values = torch.cat([torch.full((side * side, 3), 10 + i) for i, side in enumerate(sides)])
+    shapes, offsets = tuple((side, side) for side in sides), (0, 400, 500)
+    corpus = Corpus(
+        values.byte(), shapes, offsets, ("a", "a", "b"), 0, 0, False, sizes=(1.0, 0.5, 1.0)
+    )
+    cropper = Cropper(corpus, torch.Generator().manual_seed(0))
+    crops = cropper.cut(cropper.draw(2000, 8), 8)[:, 0, 0, 0]
+    shares = [(crops == 10 + number).float().mean() for number in range(3)]
+    assert shares == [pytest.approx(share, abs=0.05) for share in (0.25, 0.25, 0.5)]
+
+
 def test_no_room_for_the_mapped_file_is_explained(
     photographs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -497,6 +510,18 @@ def test_a_share_of_the_pairs_is_shrunk_and_perhaps_compressed_and_no_more(
     assert vector["stage1.gaussian_sigma"] == pytest.approx(0, abs=1e-4)
     assert vector["stage1.sigma_x"] == pytest.approx(NARROWEST)
     assert vector["final.is_sinc"] == 0 and vector["stage1.is_jpeg"] == 0
+
+
+def test_small_batches_have_their_share_too(photographs: Path) -> None:
+    recipe = load_recipe("dan-real-x4", ["phase.0.batch=4", "data.mild=0.3125", "data.pool=16"])
+    corpus = read_corpus([photographs], 96)
+    one, other = (
+        Feeder(corpus, degrader(recipe), recipe.data, 0, Processes(torch.device("cpu")))
+        for _ in range(2)
+    )
+    counts = [one._mild(4) for _ in range(200)]
+    assert set(counts) == {1, 2} and sum(counts) == pytest.approx(250, abs=25)
+    assert counts == [other._mild(4) for _ in range(200)]  # in every process
 
 
 def test_the_share_is_drawn_alike_however_many_processes_share_a_batch(

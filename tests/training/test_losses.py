@@ -259,8 +259,13 @@ def test_features_can_begin_their_grid_at_another_pixel_of_every_crop(
     sr, hr = torch.rand(6, 3, 49, 65), torch.rand(6, 3, 49, 65)
     cut = staggered.cut(sr)
     assert cut.shape == (6, 3, 48, 64)
-    for number, (top, left) in enumerate([(0, 0), (0, 1), (1, 0), (1, 1), (0, 0), (0, 1)]):
+    for number, (top, left) in enumerate([(0, 0), (1, 1), (1, 0), (0, 1), (0, 0), (1, 1)]):
         assert torch.equal(cut[number], sr[number, :, top : top + 48, left : left + 64])
+    # Already as many crops as positions in a direction see the grid begin at every row and column.
+    rows, columns = torch.meshgrid(torch.arange(52), torch.arange(52), indexing="ij")
+    places = torch.stack([rows, columns]).expand(4, 2, 52, 52)
+    four = Staggered(staggered.features, 4).cut(places)
+    assert sorted(four[:, 0, 0, 0].tolist()) == sorted(four[:, 1, 0, 0].tolist()) == [0, 1, 2, 3]
     wanted = plain.distance(cut, staggered.cut(hr))
     assert staggered.distance(sr, hr) == pytest.approx(float(wanted), rel=1e-6)
     # A pattern of two pixels' period has a phase that the plain loss prefers; this one does not.
@@ -388,6 +393,21 @@ def test_danv1_is_told_the_code_and_danv2_the_kernel() -> None:
         kernel = network(pairs.lr.float() / 255)[1]
     error = float((kernel - pairs.truth).abs().mean())
     assert float(terms["vector"]) == pytest.approx(error, rel=1e-5)
+
+
+def test_danv1s_codes_are_not_rounded_by_autocast() -> None:
+    recipe = load_recipe("danv1-iso-x2", [*NARROW["DANv1"], "data.pool=0", "phase.0.batch=2"])
+    learner, _ = learner_of(recipe, CPU)
+    learner.begin(recipe.phase[0])
+    kernel = torch.rand(2, 21 * 21, generator=torch.Generator().manual_seed(0))
+    kernel /= kernel.sum(1, keepdim=True)
+    seen: list[Tensor] = []
+    objective = replace(learner.objective, estimate=lambda _, wanted: seen.append(wanted) or 0)
+    hr = torch.zeros(2, 3, 48, 48)
+    for half in (False, True):
+        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=half):
+            objective(learner.network, learner.forward, hr[..., ::2, ::2], hr, kernel)
+    assert seen[1].dtype is torch.float32 and torch.equal(*seen)
 
 
 def test_vgg19_is_compared_where_and_as_much_as_published() -> None:

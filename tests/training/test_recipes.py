@@ -109,6 +109,9 @@ def test_published_recipes_build_the_published_networks(name: str, parameters: f
         ("optimiser.ema=2.0", "'optimiser.ema' must be from 0 to below 1, not 2.0"),
         ("optimiser.beta1=1.0", "'optimiser.beta1' must be from 0 to below 1, not 1.0"),
         ("validation.every=0", "'validation.every' must be positive"),
+        ("optimiser.clip=0.5", "'optimiser.clip' must be 0 or from 1 on, not 0.5"),
+        ("optimiser.clip=nan", "'optimiser.clip' must be 0 or from 1 on, not nan"),
+        ("phase.0.halve_at=[0]", "'phase.0.halve_at' must be steps from 1 on"),
         ("network.features=0", "'network.features' must be positive, not 0"),
         ("network.iterations=0", "'network.iterations' must be positive, not 0"),
         ("phase.9.steps=1", "leads nowhere"),
@@ -120,6 +123,21 @@ def test_mistakes_in_a_recipe_are_explained(change: str, message: str) -> None:
         load_recipe("dan-real-x4", [change])
 
 
+@pytest.mark.parametrize(
+    ("recipe", "change", "message"),
+    [
+        ("dan-blur-x4", "data.mild=0.1", "'data.mild' is of .* 'two-stage' only"),
+        ("dan-blur-x4", "data.sigma=[0.2, 1.0]", "'data.sigma' is not of .* 'blur'"),
+        ("dan-real-x4", "data.noise=[0.0, 50.0]", "'data.noise' is not of .* 'two-stage'"),
+        ("dan-real-x4", "data.kernel=15", "'data.kernel' is not of .* 'two-stage'"),
+        ("dan-real-x4", "loss.emphasis=4.0", "'loss.emphasis' needs to be told of which"),
+    ],
+)
+def test_what_would_be_ignored_is_refused(recipe: str, change: str, message: str) -> None:
+    with pytest.raises(RecipeError, match=message):
+        load_recipe(recipe, [change])
+
+
 def test_what_a_network_cannot_do_is_refused() -> None:
     with pytest.raises(RecipeError, match="EDSR has no iterations"):
         load_recipe("edsr-blur-x4", ["phase.0.iterations=2"])
@@ -129,8 +147,8 @@ def test_what_a_network_cannot_do_is_refused() -> None:
         load_recipe("edsr-blur-x4", ["phase.0.trains='restorer'"])
     with pytest.raises(RecipeError, match="scales 2 and 4 only"):
         load_recipe("dan-blur-x4", ["network.scale=3"])
-    with pytest.raises(RecipeError, match=r"'data.mild' is of .* 'two-stage' only"):
-        load_recipe("dan-blur-x4", ["data.mild=0.1"])
+    with pytest.raises(RecipeError, match="DMSR's losses need whole crops, without a margin"):
+        load_recipe("dmsr-x4", ["phase.0.margin=4"])
     with pytest.raises(RecipeError, match=r"crops of 256 pixels.*needs 301"):
         load_recipe("danv1-iso-x4", ["data.kernel=601"])
     with pytest.raises(RecipeError, match="DANv1: channel attention needs at least 16 features"):

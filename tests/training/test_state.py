@@ -245,6 +245,26 @@ def test_a_run_without_iterations_in_its_phases_goes_on_with_the_networks(
     run.run()
 
 
+def test_a_phase_that_says_no_iterations_has_the_networks_whether_resumed_or_not(
+    trainer: Callable[..., Trainer], small_file: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "plain.toml"
+    first, _, others = SMALL.partition("iterations = ")
+    others = "\n".join(line for line in others.splitlines()[1:] if "iterations" not in line)
+    file.write_text(f"{first}iterations = 1\n{others}")
+    recipe = load_recipe(str(file))
+    assert [phase.iterations for phase in recipe.phase][:2] == [1, None]
+    whole = trainer(tmp_path / "whole", recipe, last_step=10)
+    whole.run()
+    trainer(tmp_path / "parts", recipe, last_step=9).run()
+    resumed = trainer(tmp_path / "parts", recipe, last_step=10)
+    assert resumed.resume()
+    resumed.run()
+    assert whole.network.iterations == resumed.network.iterations == 3
+    for key, value in whole.network.state_dict().items():
+        assert torch.equal(resumed.network.state_dict()[key], value), key
+
+
 def test_moments_of_half_the_size_still_let_a_run_go_on(
     trainer: Callable[..., Trainer], small_file: Path, tmp_path: Path
 ) -> None:

@@ -180,14 +180,16 @@ class Staggered(Features):
         return self.features.distance(self.cut(sr), self.cut(hr))
 
     def cut(self, pictures: Tensor) -> Tensor:
-        """Picture i of ``(N, 3, H, W)`` without its first i mod P columns and i / P mod P rows, all
-        ``P - 1`` pixels smaller.
+        """Picture i of ``(N, 3, H, W)`` without its first i mod P columns and (i + i / P) mod P
+        rows, all ``P - 1`` pixels smaller.
+
+        So P pictures show every column and every row, and P squared ones every position.
         """
         count, most = self.positions, self.positions - 1
         height, width = pictures.shape[-2] - most, pictures.shape[-1] - most
         cut = []
         for number, picture in enumerate(pictures):
-            left, top = number % count, number // count % count
+            left, top = number % count, (number + number // count) % count
             cut.append(picture[:, top : top + height, left : left + width])
         return torch.stack(cut)
 

@@ -106,7 +106,10 @@ class Restoration(Objective):
         sr = sr.float()
         terms = self.picture(sr, hr)
         if self.estimate is not None:
-            wanted = network.encode(truth) if isinstance(network, DANv1) else truth
+            wanted = truth
+            if isinstance(network, DANv1):
+                with torch.autocast(lr.device.type, enabled=False):  # its codes are small numbers
+                    wanted = network.encode(truth)
             terms["vector"] = self.estimate(estimate, wanted)
         if self.shape is not None:
             terms["shape"] = self.shape(described, truth)
