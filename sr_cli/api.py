@@ -18,6 +18,9 @@ Pictures may be
 Floats that a filter has pushed a little out of [0, 1] count as black and white; a picture with some
 beyond [-0.5, 1.5] has another scale, such as 0 to 255 or -1 to 1, and is refused.
 
+A process that forks (`multiprocessing` does, on Linux) loads its models in the children: torch's
+threads do not survive a fork, and a child that uses a model of its parent's waits for ever.
+
 Results are of the same kind, type, shape and device, `Upscaler.scale` times as large unless another
 enlargement is asked for.
 """
@@ -319,9 +322,11 @@ def _floats(array: NDArray[Any]) -> Floats:
 
 
 def _back(pixels: Floats, dtype: np.dtype[Any]) -> NDArray[Any]:
-    if white := HIGHEST.get(_native(dtype)):
-        return np.rint(pixels.clip(0, 1) * np.float32(white)).astype(dtype)
-    return pixels.astype(dtype)
+    if _native(dtype) in HIGHEST:
+        from sr_cli.images.colour import quantised
+
+        return quantised(pixels, 8 * dtype.itemsize).astype(dtype, copy=False)
+    return pixels.astype(dtype, copy=False)
 
 
 def _native(dtype: np.dtype[Any]) -> np.dtype[Any]:

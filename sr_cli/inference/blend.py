@@ -54,7 +54,7 @@ def blended(
             tiling.redone += 1
             sr, estimate = backend.run_whole(picture, careful=True)
         if not _is_finite(backend, sr, estimate):
-            raise diverged(backend.model)
+            raise diverged(backend.model, "fp32")
         weight = _weight(window, (height, width), scale)
         place = tuple(slice(s.start * scale, s.stop * scale) for s in window.outer)
         total[place] += backend.numpy(sr)[0].transpose(1, 2, 0) * weight

@@ -138,18 +138,20 @@ class Engine:
         """See `upscale`; without the notes of the extent, which is that of all orientations."""
         if orientations == 1:
             return self._upscale(rgb, tile, progress, extent)
-        results: list[Result] = []
-        mean: Floats | None = None
+        notes: dict[str, None] = {}
+        first: Result | None = None  # as it is: turned, it was blurred in other directions
         for number, (turn, mirrored) in enumerate(ORIENTATIONS[:orientations]):
             part = _part(progress, number, orientations)
             one = self._upscale(_laid(rgb, turn, mirrored), tile, part, extent)
-            back = _laid_back(one.rgb, turn, mirrored) / np.float32(orientations)
-            mean = back if mean is None else mean + back
-            results.append(one)
-        assert mean is not None
-        notes = tuple(dict.fromkeys(note for one in results for note in one.notes))
-        first = results[0]  # as it is: turned, it was blurred in other directions
-        return Result(mean, first.vector, first.tiles, first.seams, notes)
+            notes.update(dict.fromkeys(one.notes))
+            if first is None:
+                first = one
+            else:
+                np.add(first.rgb, _laid_back(one.rgb, turn, mirrored), out=first.rgb)
+            del one  # a large picture, before the next one is made
+        assert first is not None
+        np.divide(first.rgb, np.float32(orientations), out=first.rgb)
+        return replace(first, notes=tuple(notes))
 
     @property
     def is_seamless(self) -> bool:

@@ -54,17 +54,25 @@ class Memory:
         if self.held + size > self.limit:
             self._drop_spare()
         if self.held + size > self.limit:
-            self.spilled += size
-            memory = np.frombuffer(_file_memory(size), self.backend.store_dtype)
-            return Band(self.backend.wrap(memory, *shape), 0)
-        self.held += size
-        self.peak = max(self.peak, self.held)
+            return self._in_file(size, shape)
         if self.backend.on_host:
             # Straight from the system: an allocator would scatter it between the short-lived
             # tensors of tiles, and could not give it back.
-            memory = np.frombuffer(mmap.mmap(-1, size), self.backend.store_dtype)
-            return Band(self.backend.wrap(memory, *shape), size)
-        return Band(self.backend.empty(*shape), size)
+            try:
+                memory = np.frombuffer(mmap.mmap(-1, size), self.backend.store_dtype)
+            except OSError:  # there is less than was thought
+                return self._in_file(size, shape)
+            band = Band(self.backend.wrap(memory, *shape), size)
+        else:
+            band = Band(self.backend.empty(*shape), size)
+        self.held += size
+        self.peak = max(self.peak, self.held)
+        return band
+
+    def _in_file(self, size: int, shape: tuple[int, int, int]) -> Band:
+        memory = np.frombuffer(_file_memory(size), self.backend.store_dtype)
+        self.spilled += size
+        return Band(self.backend.wrap(memory, *shape), 0)
 
     def give_back(self, band: Band) -> None:
         """What `take` gave; kept for the next that wants the like, since new memory costs time."""
@@ -78,11 +86,18 @@ class Memory:
 
 def _file_memory(size: int) -> mmap.mmap:
     try:
+        folder = tempfile.gettempdir()
+    except OSError:
+        raise InferenceError(
+            "no folder for temporary files can be written to, and the features of so large a "
+            "picture need one; set TMPDIR"
+        ) from None
+    try:
         return mapped(size)
     except OSError as error:
         raise InferenceError(
-            f"{tempfile.gettempdir()} has no room for the features of so large a picture "
-            f"({error.strerror}); set TMPDIR to a folder on a larger disk"
+            f"{folder} has no room for the features of so large a picture ({error.strerror}); set "
+            "TMPDIR to a folder on a larger disk"
         ) from None
 
 

@@ -18,6 +18,9 @@ from sr_cli.inference.engine import Engine
 from sr_cli.inference.plan import Step, steps_of
 from sr_cli.networks.stages import SuperResolver
 
+OUT_OF_MEMORY = ("DefaultCPUAllocator", "not enough memory", "could not create a primitive")
+"""What a `RuntimeError` says where memory ran out on a CPU: by torch's allocator, in other words on
+each system, or by oneDNN, which says no more than that."""
 HALVES: dict[Precision, torch.dtype] = {"fp16": torch.float16, "bf16": torch.bfloat16}
 
 
@@ -125,9 +128,8 @@ class TorchBackend:
         return values
 
     def ran_out_of_memory(self, error: Exception) -> bool:
-        # On CPUs it is a RuntimeError of the allocator.
         told = isinstance(error, MemoryError | torch.OutOfMemoryError) or (
-            isinstance(error, RuntimeError) and "not enough memory" in str(error)
+            isinstance(error, RuntimeError) and any(one in str(error) for one in OUT_OF_MEMORY)
         )
         if told and self.place.type == "cuda":
             torch.cuda.empty_cache()

@@ -73,7 +73,7 @@ class Tiling:
         self.extent = extent or Extent()
         self.shrunk = False
         self.redone = 0
-        """Tiles that half precision could not do."""
+        """How often half precision could not do a step of a tile."""
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -82,8 +82,8 @@ class Tiling:
         if self.shrunk:
             notes.append(f"memory ran out, so it went on with tiles of {self.side} pixels")
         if self.redone:
-            tiles = "1 tile" if self.redone == 1 else f"{self.redone} tiles"
-            notes.append(f"{tiles} left the range of half precision and were done again in fp32")
+            times = "once" if self.redone == 1 else f"{self.redone} times"
+            notes.append(f"a tile left the range of half precision {times} and was done in fp32")
         return tuple(notes)
 
     def shrink(self, side: int, scale: int = 1) -> None:
@@ -176,7 +176,7 @@ class Walk:
             return None
         vector = self.backend.numpy(self._vector(DEGRADATION)).reshape(-1)
         if not np.isfinite(vector).all():
-            raise diverged(self.backend.model)
+            raise diverged(self.backend.model, self.backend.precision)
         return vector
 
     def _vector(self, name: str) -> Array:
@@ -201,7 +201,7 @@ class Walk:
         while self.made[step.output] < self.height:
             self._band(step, self._next_band(step), keep)
         if not np.isfinite(total).all():  # nor would be anything that is made of it
-            raise diverged(self.backend.model)
+            raise diverged(self.backend.model, self.backend.precision)
         cells = -(-self.height // step.stride) * -(-self.width // step.stride)
         return self.backend.vector(total / cells)
 
@@ -288,7 +288,7 @@ class Walk:
         values = self._computed(step, [self._input(name, window) for name in step.inputs])
         # Looking at every map would cost more, and what goes wrong in one shows in the picture.
         if step.output == SR and not self.backend.is_finite(values):
-            raise diverged(self.backend.model)
+            raise diverged(self.backend.model, self.backend.precision)
         return values
 
     def _computed(self, step: Step, inputs: Sequence[Array]) -> Array:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import errno
+import mmap
 import os
+import tempfile
+import tracemalloc
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -65,6 +68,38 @@ def test_tiles_shrink_when_memory_runs_out_and_the_picture_goes_on() -> None:
     assert len(result.notes) == 1 and "memory ran out" in result.notes[0]
 
 
+def test_torch_says_in_its_own_words_that_memory_ran_out() -> None:
+    backend = TorchBackend(network(), CPU, "fp32")
+    with pytest.raises(RuntimeError) as raised:
+        torch.empty(10**14)
+    assert backend.ran_out_of_memory(raised.value)
+    assert not backend.ran_out_of_memory(RuntimeError("sizes do not match"))
+
+
+def test_where_the_system_gives_no_memory_features_go_to_a_file(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    backend = TorchBackend(network(), CPU, "fp32")
+    memory, right = Memory(backend, limit=10**9), mmap.mmap
+
+    def refused(file: int, size: int) -> mmap.mmap:
+        if file == -1:
+            raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
+        return right(file, size)
+
+    monkeypatch.setattr(mmap, "mmap", refused)
+    band = memory.take(2, 3, 4)
+    assert band.values.shape == (1, 2, 3, 4)
+    assert (band.size, memory.held, memory.spilled) == (0, 0, 2 * 3 * 4 * 4)
+
+    def nowhere() -> str:
+        raise FileNotFoundError(errno.ENOENT, "No usable temporary directory found")
+
+    monkeypatch.setattr(tempfile, "gettempdir", nowhere)
+    with pytest.raises(InferenceError, match=r"no folder for temporary files.*set TMPDIR"):
+        memory.take(2, 3, 4)
+
+
 def test_where_nothing_fits_the_error_comes_through() -> None:
     with pytest.raises(torch.OutOfMemoryError):
         Engine(Cramped(network(), 20)).upscale(picture(60, 60))
@@ -90,7 +125,15 @@ def test_a_tile_out_of_half_precisions_range_is_done_again() -> None:
     single = torch_engine(net).upscale(rgb)
     assert np.isfinite(half.rgb).all()
     assert np.abs(half.rgb - single.rgb).max() < 0.02
-    assert len(half.notes) == 1 and "done again in fp32" in half.notes[0]
+    assert len(half.notes) == 1 and "was done in fp32" in half.notes[0]
+
+
+def test_features_beyond_half_precision_are_not_called_damaged_weights() -> None:
+    net = network()
+    with torch.no_grad():
+        net.image_head.weight *= 1e8
+    with pytest.raises(InferenceError, match="Take --precision fp32"):
+        torch_engine(net, None, "fp16").upscale(picture(40, 40))
 
 
 class Contrasty(SuperResolver):
@@ -273,6 +316,21 @@ def test_all_orientations_average_out_what_depends_on_them() -> None:
     # What is averaged over all orientations turns with the picture.
     assert np.abs(np.rot90(averaged.rgb) - turned.rgb).max() < 1e-5
     assert np.abs(averaged.rgb - once.rgb).max() > 1e-4
+
+
+def test_all_orientations_are_not_held_at_once() -> None:
+    rgb = np.zeros((300, 400, 3), np.float32)
+    engine = torch_engine(Contrasty(1.0, seamless=True))
+    result = 2 * 2 * rgb.nbytes
+
+    def peak(orientations: int) -> float:
+        tracemalloc.start()
+        engine.upscale(rgb, 64, orientations=orientations)
+        found = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return found / result
+
+    assert peak(8) < peak(1) + 1.5
 
 
 def test_the_estimate_of_all_orientations_is_that_of_the_picture_as_it_is() -> None:
