@@ -29,6 +29,7 @@ class Tally:
 
     total: int
     as_json: bool
+    """Whether what is not done is a JSON Line on standard output, too."""
     done: int = 0
     skipped: int = 0
     failures: list[tuple[Path, str]] = field(default_factory=list)
@@ -50,18 +51,25 @@ class Tally:
     def skip(self, source: Source, target: Path) -> None:
         """Counts a picture whose result is there."""
         self.skipped += 1
-        if self.as_json:
-            with _telling():
+        with _telling():
+            if self.as_json:
                 facts = {"input": str(source.path), "output": str(target), "skipped": True}
                 console.print_json(facts)
+            elif self.total == 1:  # of several the summary tells
+                console.note(f"{console.shown_path(target)} is there already and was left")
 
-    def tell(self) -> None:
-        """The summary, on standard error."""
+    @property
+    def counts(self) -> str:
+        """How many are done, were skipped, failed and were not reached."""
         counts = [f"{self.done} done", f"{self.skipped} skipped", f"{len(self.failures)} failed"]
         missing = self.total - self.done - self.skipped - len(self.failures)
         if missing:
             counts.append(f"{missing} not reached")
-        console.note(", ".join(counts))
+        return ", ".join(counts)
+
+    def tell(self) -> None:
+        """The summary, on standard error."""
+        console.note(self.counts)
         reasons: dict[str, list[Path]] = {}
         for path, reason in self.failures:
             reasons.setdefault(reason, []).append(path)
@@ -88,8 +96,8 @@ class Work(Generic[Taken, Made]):
 
 
 def run(
-    pairs: Sequence[tuple[Source, Path]], works: Sequence[Work[Taken, Made]], *, as_json: bool
-) -> Tally:
+    pairs: Sequence[tuple[Source, Path]], works: Sequence[Work[Taken, Made]], tally: Tally
+) -> None:
     """Works on every picture, whatever becomes of the others, and tells in the end how it went.
 
     A full disk alone ends the work, since no other picture would fit either: the rest fail with it.
@@ -97,12 +105,11 @@ def run(
     Args:
         pairs: Pictures and where their results go.
         works: What is done; several share the pictures, as several devices do.
-        as_json: Whether failures are JSON Lines on standard output too.
+        tally: Counts what becomes of them, also where something ends the work.
 
     Raises:
         OSError: What is told cannot be written, so the work has ended there.
     """
-    tally = Tally(len(pairs), as_json)
     queue = iter(pairs)
     lanes = [_Lane(tally, work, queue) for work in works]
     try:
@@ -116,7 +123,6 @@ def run(
     finally:
         if len(pairs) > 1:
             tally.tell()
-    return tally
 
 
 def _run_together(lanes: Sequence[_Lane[Taken, Made]]) -> None:

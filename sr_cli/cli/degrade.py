@@ -25,6 +25,9 @@ def degrade(
     images: Annotated[list[str], typer.Argument(help="Pictures, folders or patterns.")],
     out: Annotated[Path, typer.Option("-o", "--out", help="Folder for NAME.png and NAME.json.")],
     seed: Annotated[int, typer.Option(help="The same seed makes the same pictures.")] = 0,
+    recursive: Annotated[
+        bool, typer.Option(help="Go into folders within folders; OUT gets the same folders.")
+    ] = False,
     degradation: Annotated[
         Path | None,
         typer.Option(help="JSON of estimate-degradation or degrade, to be applied instead."),
@@ -39,7 +42,7 @@ def degrade(
     """
     if out.exists() and not out.is_dir():
         raise typer.BadParameter(f"{out} is a file, and -o names a folder")
-    sources = find_sources(images, recursive=False)
+    sources = find_sources(images, recursive=recursive)
     replay = None if degradation is None else _vector(degradation)
     import torch
 
@@ -100,7 +103,9 @@ def _degraded(
         raise PictureError(f"its sides must be at least {SMALLEST_SIDE} pixels")
     hr = torch.from_numpy(rgb[:height, :width].copy()).permute(2, 0, 1)
     lr, vector = model.degrade(hr, seed_for(source.path.name, seed), drawn)
-    notes = ["its transparency is left out"] if picture.alpha is not None else []
+    notes = [*picture.metadata.notes]
+    if picture.alpha is not None:
+        notes.append("its transparency is left out")
     return lr.permute(1, 2, 0).numpy(), vector.tolist(), notes
 
 

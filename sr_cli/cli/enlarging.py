@@ -120,6 +120,7 @@ def _take(job: Job, source: Source, target: Path) -> Taken | None:
     if target != STANDARD and os.path.isfile(target):  # noqa: PTH113 - see find_sources
         if job.skip_existing:
             if is_whole(target):
+                _check_same(job, source, target)
                 return None
             console.note(f"{console.shown_path(target)} does not open, so it is made again")
             replaces = True
@@ -135,6 +136,24 @@ def _take(job: Job, source: Source, target: Path) -> Taken | None:
         width, height = (_scaled(job, side) for side in (picture.width, picture.height))
         prepare(target, format=format, width=width, height=height)
     return Taken(source, target, picture, format, replaces, time.perf_counter() - began)
+
+
+def _check_same(job: Job, source: Source, target: Path) -> None:
+    """Make sure that a result which is there can be this picture's.
+
+    Raises:
+        PictureError: It has another size.
+    """
+    from sr_cli.images import PictureError, size
+
+    small, large = size(source.content), size(target)
+    if small and large:
+        wanted = sorted(_scaled(job, side) for side in small)  # pictures may lie on their side
+        if sorted(large) != wanted:
+            raise PictureError(
+                f"{console.shown_path(target)} is there, but is not this picture enlarged "
+                f"x{job.outscale:g}; --overwrite replaces it, another --suffix or -o keeps both"
+            )
 
 
 def _read(job: Job, source: Source) -> Picture:

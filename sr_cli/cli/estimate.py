@@ -61,7 +61,10 @@ def estimate_degradation(
         try:
             if source.problem:
                 raise PictureError(source.problem)
-            rgb = visible_rgb(read(source.content))
+            picture = read(source.content)
+            rgb = visible_rgb(picture)
+            for note in picture.metadata.notes:
+                console.note(f"{source.path}: {note}")
             with console.progress(source.path.name) as bar:
                 vector = opened.engine.estimate(rgb, progress=bar)
         except Exception as error:

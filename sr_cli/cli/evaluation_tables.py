@@ -42,8 +42,8 @@ def print_answer(answer: dict[str, Any], *, skill: bool) -> None:
     for method, counts in answer.get("left_out", {}).items():
         for key, count in counts.items():
             console.note(
-                f"{method}: {count} of its pictures are equal to the truth and count in no mean "
-                f"of {HEADINGS[key].split()[0]}."
+                f"{method}: {count} of its pictures are equal to the truth; they count in no "
+                f"method's mean of {HEADINGS[key].split()[0]}."
             )
     if answer.get("published"):
         console.out.print(_published(answer["published"]))

@@ -200,6 +200,7 @@ def leave_out_results(
 
     A result is known by its name, whatever its format, and only while the picture that it was made
     of is among the sources: it ends in the suffix, or in that of another enlargement (``_x2``).
+    With any other suffix it is known by saying that this program has made it, if it was found.
 
     Returns:
         The pictures, and what is left out; all are pictures if the suffix is empty.
@@ -214,12 +215,22 @@ def leave_out_results(
             made.setdefault(_key(folder / f"{stem}{_ENLARGED}"), set()).add(source)
     kept: list[Source] = []
     left_out: list[Source] = []
+    stems = {_folded(source.path.stem) for source in sources}
     for source in sources:
         stem = source.path.stem
         names = {stem, _ENDS_ENLARGED.sub(_ENLARGED, stem)}
         makers = {one for name in names for one in made.get(_key(source.path.parent / name), ())}
-        (left_out if makers - {source} else kept).append(source)
+        (left_out if makers - {source} or _is_result(source, stems) else kept).append(source)
     return kept, left_out
+
+
+def _is_result(source: Source, stems: set[str]) -> bool:
+    """Whether a picture that was found was made here, of one whose name begins its own."""
+    from sr_cli.images import is_made_here
+
+    name = _folded(source.path.stem)
+    begun = source.found and any(name[:end] in stems for end in range(1, len(name)))
+    return begun and is_made_here(source.path)
 
 
 def plan_outputs(

@@ -97,5 +97,6 @@ def _draw(panel: Any, title: str, steps: Sequence[Step]) -> None:
         side.set_visible(False)
     heading = f"{title}  ({unknown} numbers not known)"
     left = (0.02 - LABELS) / (RIGHT - LABELS)  # of the whole figure: paths are long
+    heading = heading.encode("utf-8", "backslashreplace").decode()  # names may be no UTF-8
     # Names may hold dollars.
     panel.set_title(heading, x=left, fontsize=9, loc="left", parse_math=False)

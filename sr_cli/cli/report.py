@@ -78,13 +78,13 @@ class Report:
     model: str
     shown: list[Shown] = field(default_factory=list)
 
-    def html(self, failures: Sequence[tuple[str, str]]) -> str:
+    def html(self, counts: str, failures: Sequence[tuple[str, str]]) -> str:
         """The whole page.
 
         Args:
+            counts: How many pictures were done, skipped and so on.
             failures: Names of pictures that could not be done, and why.
         """
-        counts = f"{len(self.shown)} done" + (f", {len(failures)} failed" if failures else "")
         parts = [_picture(one) for one in self.shown]
         if failures:
             rows = "".join(f"<tr><td>{_e(n)}</td><td>{_e(why)}</td></tr>" for n, why in failures)
@@ -95,13 +95,13 @@ class Report:
             parts="\n".join(parts),
         )
 
-    def write(self, path: Path, failures: Sequence[tuple[str, str]]) -> None:
+    def write(self, path: Path, counts: str, failures: Sequence[tuple[str, str]]) -> None:
         """Write the page.
 
         Raises:
             OSError: It cannot be written.
         """
-        side_outputs.write(path, self.html(failures).encode("utf-8", "backslashreplace"))
+        side_outputs.write(path, self.html(counts, failures).encode("utf-8", "backslashreplace"))
 
 
 def _picture(one: Shown) -> str:

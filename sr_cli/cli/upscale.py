@@ -126,6 +126,7 @@ def upscale(
     if suffix and set(suffix) & set("/\\\0"):
         raise typer.BadParameter("--suffix is a part of a name and holds no slashes; see -o")
     _check_format(format)
+    _check_pipes(inputs, out)
     devices = [options.device_name(one) for one in device.split(",")]
     sources = find_sources(inputs, recursive=recursive, as_json=as_json)
     place = output_path(out)
@@ -156,9 +157,14 @@ def upscale(
         # A report of what is made now does not hold what is skipped, so it takes no other's place.
         way = "name another file" if skip_existing else "--overwrite replaces it"
         side_outputs.check(report, overwrite=overwrite, pictures=pictures, way=way)
-    tally = batch.run(pairs, [work_of(job) for job in jobs], as_json=as_json)
-    if page and report:
-        page.write(report, [(str(path), why) for path, why in tally.failures])
+    tally = batch.Tally(len(pairs), as_json)
+    try:
+        batch.run(pairs, [work_of(job) for job in jobs], tally)
+    finally:
+        # Also where the work was interrupted: what is done then is skipped next time.
+        if page and report and (page.shown or tally.failures or tally.skipped):
+            failures = [(str(path), why) for path, why in tally.failures]
+            page.write(report, tally.counts, failures)
     if tally.failures:
         raise typer.Exit(1)
 
@@ -168,6 +174,13 @@ def _check_format(format: str | None) -> None:
 
     if format is not None and format.lower() not in known_formats():
         raise typer.BadParameter(f"'{format}' is not one of {', '.join(known_formats())}")
+
+
+def _check_pipes(inputs: list[str], out: str | None) -> None:
+    """Beside the shell's pipes, such as those of ``<(...)``, is no place for a result."""
+    for name in inputs:
+        if out is None and Path(name).parts[1:2] in (("dev",), ("proc",)):
+            raise typer.BadParameter(f"{name} is a pipe or a device: name its result with -o")
 
 
 def _check_ending(out: Path) -> None:

@@ -562,7 +562,7 @@ def test_a_report_shows_every_picture_before_and_after(upscale: Upscale, here: P
     assert outcome.status == 1
     page = (here / "pages" / "report.html").read_text(encoding="utf-8")
     assert "&lt;one&gt; &amp; only.png" in page and "<one>" not in page
-    assert "1 done, 1 failed" in page and "bad.png" in page
+    assert "1 done, 0 skipped, 1 failed" in page and "bad.png" in page
     assert "140 x 90 pixels (x4.5, mean of all flips and turns), " in page
     assert " s in fp32 on cpu" in page and "What the Estimator found" in page
     details = re.findall(r"data:image/jpeg;base64,([^\"]+)", page)

@@ -112,6 +112,73 @@ def test_a_folder_of_one_picture_goes_to_a_folder_as_those_of_two_do(
     assert named.status == 2 and "names no format" in named.err
 
 
+@posix
+@pytest.mark.parametrize("name", ["/dev/stdin", "/dev/fd/63", "/proc/self/fd/0"])
+def test_nothing_is_put_beside_the_shells_pipes(upscale: Upscale, here: Path, name: str) -> None:
+    outcome = upscale(name)
+    told = " ".join(outcome.err.replace("│", " ").split())  # out of its box
+    assert outcome.status == 2 and "name its result with -o" in told
+
+
+def test_a_result_of_another_picture_is_not_taken_for_this_ones(
+    upscale: Upscale, here: Path
+) -> None:
+    draw(here / "a.jpg", size=(9, 7))
+    draw(here / "a.png", size=(12, 8))
+    draw(
+        here / "turned.jpg",
+        size=(9, 7),
+        exif=b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0",
+    )
+    assert upscale("a.jpg", "-o", "out/").status == 0
+    again = upscale("a.png", "-o", "out/", "--skip-existing")
+    assert again.status == 1 and "is not this picture enlarged x4" in again.err
+    again = upscale("a.jpg", "-o", "out/", "--skip-existing")
+    assert again.status == 0 and "is there already and was left" in again.err
+    assert upscale("turned.jpg").status == 0
+    assert upscale("turned.jpg", "--skip-existing").status == 0
+    other = upscale("a.jpg", "-o", "out/", "--skip-existing", "--outscale", 2, "--suffix", "_x4")
+    assert other.status == 1 and "is not this picture enlarged x2" in other.err
+
+
+def test_results_of_any_suffix_and_place_are_not_enlarged_again(
+    upscale: Upscale, here: Path
+) -> None:
+    draw(here / "in" / "a.png")
+    draw(here / "in" / "a_photo.png")  # made elsewhere
+    assert upscale("in", "--suffix", "_one").status == 0
+    second = upscale("in", "--suffix", "-two", "--format", "tiff")
+    assert second.status == 0 and "2 left out as results" in second.err
+    assert upscale("in", "--recursive", "-o", "in/out").status == 0
+    assert upscale("in", "--recursive", "-o", "in/other").status == 0
+    assert names(here / "in" / "other") == ["a_photo_x4.png", "a_x4.png"]
+    named = upscale("in/a.png", "in/a_one.png", "-o", "named")  # as was asked for
+    assert named.status == 0 and names(here / "named") == ["a_one_x4.png", "a_x4.png"]
+
+
+def test_a_report_tells_what_was_skipped_and_is_there_after_an_interrupt(
+    upscale: Upscale, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in "abc":
+        draw(here / f"{name}.png")
+    right, calls = os.fsync, []
+
+    def interrupted(file: int) -> None:
+        calls.append(file)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        right(file)
+
+    monkeypatch.setattr(os, "fsync", interrupted)
+    assert upscale(".", "-o", "out", "--report", "first.html").status == 130
+    monkeypatch.undo()
+    monkeypatch.chdir(here)
+    first = (here / "first.html").read_text(encoding="utf-8")
+    assert "1 done, 0 skipped, 0 failed, 2 not reached" in first
+    assert upscale(".", "-o", "out", "--skip-existing", "--report", "second.html").status == 0
+    assert "2 done, 1 skipped, 0 failed" in (here / "second.html").read_text(encoding="utf-8")
+
+
 def test_what_is_skipped_is_a_line_too_and_a_report_gets_another_name(
     upscale: Upscale, here: Path
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -274,6 +275,22 @@ def test_degrade_is_repeatable_and_its_json_can_be_replayed(
     assert again == pytest.approx(json.loads(theta.read_text())["vector"], abs=1e-5)
 
 
+def test_degrade_goes_into_folders_and_tells_what_was_left_out(
+    program: Program, tmp_path: Path, tiny_weights: Path
+) -> None:
+    (tmp_path / "in" / "sub").mkdir(parents=True)
+    frames = [Image.fromarray(scene(96, 100, seed)) for seed in range(3)]
+    frames[0].save(tmp_path / "in" / "sub" / "a.gif", save_all=True, append_images=frames[1:])
+    run = ("degrade", tmp_path / "in", "-o", tmp_path / "bad")
+    assert "--recursive looks into" in program(*run).err
+    done = program(*run, "--recursive")
+    assert done.status == 0 and "only the first of 3 frames was read" in done.err
+    assert sorted(path.name for path in (tmp_path / "bad" / "sub").iterdir()) == ["a.json", "a.png"]
+    estimate = ("estimate-degradation", tmp_path / "in" / "sub" / "a.gif", "-m", tiny_weights)
+    told = program(*estimate)
+    assert told.status == 0 and "only the first of 3 frames was read" in told.err
+
+
 def test_an_estimate_can_be_replayed_on_another_picture(
     program: Program, photo: Path, tiny_weights: Path, tmp_path: Path
 ) -> None:
@@ -353,5 +370,13 @@ def test_estimates_are_drawn(program: Program, photo: Path, tmp_path: Path) -> N
     assert outcome.status == 0, outcome.err
     with Image.open(plot) as drawn:
         assert drawn.width > 500 and len(np.unique(np.asarray(drawn))) > 20
+    odd = tmp_path / os.fsdecode(b"odd\xff.png")
+    try:
+        odd.write_bytes(photo.read_bytes())
+    except OSError:
+        pass  # a file system of UTF-8 names alone
+    else:
+        outcome = program("estimate-degradation", odd, "--plot", tmp_path / "odd.png")
+        assert outcome.status == 0 and (tmp_path / "odd.png").is_file()
     wrong = program("estimate-degradation", photo, "--plot", tmp_path / "plot.docx")
     assert wrong.status == 1 and len(wrong.err.splitlines()) == 1
