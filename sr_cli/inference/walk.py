@@ -83,7 +83,9 @@ class Tiling:
             notes.append(f"memory ran out, so it went on with tiles of {self.side} pixels")
         if self.redone:
             times = "once" if self.redone == 1 else f"{self.redone} times"
-            notes.append(f"a tile left the range of half precision {times} and was done in fp32")
+            notes.append(
+                f"a tile left the range of half precision {times} and was done again in fp32"
+            )
         return tuple(notes)
 
     def shrink(self, side: int, scale: int = 1) -> None:

@@ -125,7 +125,7 @@ def test_a_tile_out_of_half_precisions_range_is_done_again() -> None:
     single = torch_engine(net).upscale(rgb)
     assert np.isfinite(half.rgb).all()
     assert np.abs(half.rgb - single.rgb).max() < 0.02
-    assert len(half.notes) == 1 and "was done in fp32" in half.notes[0]
+    assert len(half.notes) == 1 and "done again in fp32" in half.notes[0]
 
 
 def test_features_beyond_half_precision_are_not_called_damaged_weights() -> None:
