@@ -225,12 +225,15 @@ def leave_out_results(
 
 
 def _is_result(source: Source, stems: set[str]) -> bool:
-    """Whether a picture that was found was made here, of one whose name begins its own."""
+    """Whether a picture that was found was made here, of one whose name begins its own.
+
+    What follows that name begins as suffixes do: ``ab_x4`` is no result of ``a``.
+    """
     from sr_cli.images import is_made_here
 
     name = _folded(source.path.stem)
-    begun = source.found and any(name[:end] in stems for end in range(1, len(name)))
-    return begun and is_made_here(source.path)
+    ends = (end for end in range(1, len(name)) if not name[end].isalnum())
+    return source.found and any(name[:end] in stems for end in ends) and is_made_here(source.path)
 
 
 def plan_outputs(

@@ -128,6 +128,8 @@ class Walk:
         """Rows that each map has got to."""
         self.maps: dict[str, FeatureMap] = {}
         self.vectors: dict[str, Array] = {}
+        self.sums: dict[str, NDArray[np.float64]] = {}
+        """Over the rows so far, of what averages are taken of."""
         maps = {s.output for s in backend.steps if s.kind == "map"}
         self.map_inputs = {
             s.output: tuple(name for name in s.inputs if name in maps) for s in backend.steps
@@ -165,6 +167,7 @@ class Walk:
                 np.clip(piece, 0, 1, out=rows[y : y + piece.shape[0], x : x + piece.shape[1]])
 
             self._band(step, height, keep)
+            self._catch_up()
             yield top, rows
             del rows, keep  # before the next ones are made
 
@@ -191,17 +194,34 @@ class Walk:
                 self.vectors[name] = self._computed(step, inputs)
         return self.vectors[name]
 
-    def _mean(self, step: Step) -> Array:
+    def _catch_up(self) -> None:
+        """Average as much of a map as is there already, or it would have to stay to the end.
+
+        So it is with networks that estimate once more from what they enlarge (DANv2).
+        """
+        for step in self.steps.values():
+            maps = self.map_inputs[step.output]
+            while step.kind == "mean" and maps and self.made[step.output] < self.height:
+                bottom = self.made[step.output] + self._next_band(step)
+                if min(self.made[name] for name in maps) < min(bottom + step.halo, self.height):
+                    break
+                self._add_band(step)
+
+    def _add_band(self, step: Step) -> None:
+        """One more band of what an average is taken of."""
+
         # Added up at once: sums that are kept lie between the tensors of tiles, and an allocator
         # then cannot give those back (1.5 GB at 200 megapixels).
-        total = np.zeros((), np.float64)
-
         def keep(_: Window, cells: Array) -> None:
-            nonlocal total
-            total = total + self.backend.sums(cells)
+            sums = self.backend.sums(cells)
+            self.sums[step.output] = self.sums.get(step.output, 0) + sums
 
+        self._band(step, self._next_band(step), keep)
+
+    def _mean(self, step: Step) -> Array:
         while self.made[step.output] < self.height:
-            self._band(step, self._next_band(step), keep)
+            self._add_band(step)
+        total = self.sums[step.output]
         if not np.isfinite(total).all():  # nor would be anything that is made of it
             raise diverged(self.backend.model, self.backend.precision)
         cells = -(-self.height // step.stride) * -(-self.width // step.stride)

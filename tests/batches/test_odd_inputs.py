@@ -152,6 +152,11 @@ def test_results_of_any_suffix_and_place_are_not_enlarged_again(
     assert upscale("in", "--recursive", "-o", "in/out").status == 0
     assert upscale("in", "--recursive", "-o", "in/other").status == 0
     assert names(here / "in" / "other") == ["a_photo_x4.png", "a_x4.png"]
+    draw(here / "in" / "ab.png")
+    assert upscale("in/ab.png").status == 0
+    (here / "in" / "ab.png").unlink()
+    assert upscale("in/a.png", "in/ab*", "-o", "more").status == 0
+    assert names(here / "more") == ["a_x4.png", "ab_x4_x4.png"]  # of which ab is not here
     named = upscale("in/a.png", "in/a_one.png", "-o", "named")  # as was asked for
     assert named.status == 0 and names(here / "named") == ["a_one_x4.png", "a_x4.png"]
 

@@ -27,6 +27,7 @@ from sr_cli.inference.tiles import band_windows
 from sr_cli.inference.torch_backend import TorchBackend, torch_engine
 from sr_cli.inference.walk import Tiling, Walk
 from sr_cli.networks.dan import DAN
+from sr_cli.networks.danv2 import DANv2
 from sr_cli.networks.stages import LR, POSITION, SR, Stage, SuperResolver
 from tests.conftest import scene
 
@@ -212,9 +213,9 @@ def test_no_room_for_that_file_is_a_sentence(monkeypatch: pytest.MonkeyPatch) ->
         engine.upscale(picture(90, 120))
 
 
-def most_kept(height: int, width: int, tile: int) -> int:
+def most_kept(height: int, width: int, tile: int, net: SuperResolver | None = None) -> int:
     """The most bytes of features at a time."""
-    backend = TorchBackend(network(), CPU, "fp32")
+    backend = TorchBackend(net or network(), CPU, "fp32")
     memory = Memory(backend, 1 << 40)
     for _ in Walk(backend, picture(height, width), Tiling(tile), memory, None).picture():
         pass
@@ -227,6 +228,12 @@ def test_only_one_map_of_the_whole_picture_is_kept() -> None:
     short, tall = most_kept(512, width, 32), most_kept(2048, width, 32)
     assert tall - short <= (2048 - 512) * whole_map * 1.1
     assert tall < 2048 * whole_map * 1.3
+
+
+def test_a_map_that_is_estimated_from_last_does_not_stay_for_that() -> None:
+    one_turn = {"iterations": 1, "kernel_size": 5, "code_size": 2, "scale": 2, "features": 8}
+    net = DANv2(groups=1, group_blocks=2, estimator_blocks=1, **one_turn).eval()  # type: ignore[arg-type]
+    assert most_kept(640, 40, 64, net) == most_kept(320, 40, 64, net)
 
 
 def test_rows_come_from_top_to_bottom_as_they_are_done() -> None:
