@@ -27,6 +27,8 @@ from training import curves
 
 HERE = Path(__file__).resolve().parent
 STORED = HERE / "results"
+BESIDE = ("dan-real-x4", "dan-real-gan-x4")
+"""Models of the README's picture."""
 STRIPS_LIMIT = 210_000
 """Bytes that all strips in the repository may have together."""
 
@@ -59,7 +61,9 @@ def main() -> None:
                 path = options.beside / f"{model.name}-{name}.jpg"
                 strips.of_real(model.name, options.data / name, path)
     if options.data and not options.only:
-        strips.before_after(HERE / "images" / "kitten.png", HERE / "images" / "before-after.jpg")
+        shown = [name for name in BESIDE if manifest()[name].weights]
+        images = HERE / "images"
+        strips.before_after(images / "kitten.png", shown, images / "before-after.jpg")
     text = page.render(models, runs, STORED)
     (HERE / "results.md").write_text(text, encoding="utf-8")
     for sentence in stored.disagreements(models, runs):

@@ -58,21 +58,23 @@ def of_real(model: str, folder: Path, path: Path) -> None:
     _page(rows, ("input", "bicubic", model), path, quality=90)
 
 
-def before_after(small: Path, path: Path) -> None:
-    """The README's picture: bicubic interpolation beside the default model, from the middle."""
-    picture = Image.open(small)
+def before_after(small: Path, models: Sequence[str], path: Path) -> None:
+    """The README's picture: bicubic interpolation beside some models, from the middle."""
+    large: list[Image.Image] = []
     with tempfile.TemporaryDirectory() as folder:
-        out = Path(folder) / "large.png"
         command = [sys.executable, "-m", "sr_cli", "upscale", "--precision", "fp32"]
-        subprocess.run([*command, small, "-o", out], check=True)
-        ours = Image.open(out).convert("RGB")
-    bicubic = picture.resize(ours.size, Image.Resampling.BICUBIC)
-    box = (190, 100, 730, 520)
-    width, height = box[2] - box[0], box[3] - box[1]
-    page = Image.new("RGB", (2 * width + 6, height), "white")
-    page.paste(bicubic.crop(box), (0, 0))
-    page.paste(ours.crop(box), (width + 6, 0))
-    page.save(path, quality=90)
+        for model in models:
+            out = Path(folder) / f"{model}.png"
+            subprocess.run([*command, small, "--model", model, "-o", out], check=True)
+            large.append(Image.open(out).convert("RGB"))
+    picture = Image.open(small).convert("RGB")
+    large.insert(0, picture.resize(large[0].size, Image.Resampling.BICUBIC))
+    box = (210, 100, 630, 520)
+    side = box[2] - box[0]
+    page = Image.new("RGB", (len(large) * (side + GAP) - GAP, side), "white")
+    for column, one in enumerate(large):
+        page.paste(one.crop(box), (column * (side + GAP), 0))
+    page.save(path, quality=88)
 
 
 def _model(name: str) -> tuple[Upscale, int]:

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from sr_cli.networks.family import Family
 from sr_cli.networks.registry import FAMILIES
 from sr_cli.networks.stages import SuperResolver
+from sr_cli.zoo import compact
 from sr_cli.zoo.manifest import ZooError
 
 PREFIX = "sr-cli-"
@@ -119,7 +120,7 @@ def _architecture(spandrel: ModuleType, family: Family) -> Any:
             )
 
         def load(self, state_dict: dict[str, Any]) -> Any:
-            state = family.convert(state_dict)
+            state = family.convert(compact.unpacked(state_dict))
             options = family.options(state)
             assert options is not None  # detected before
             network = family.build(**options)
@@ -147,6 +148,10 @@ def _architecture(spandrel: ModuleType, family: Family) -> Any:
 def _detector(family: Family) -> Any:
     def detect(state: dict[str, Any]) -> bool:
         tensors = {key: value for key, value in state.items() if isinstance(value, Tensor)}
+        try:
+            tensors = compact.unpacked(tensors)
+        except ValueError:
+            return False
         return family.options(family.convert(tensors)) is not None
 
     return detect

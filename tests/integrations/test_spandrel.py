@@ -16,7 +16,8 @@ from torch import nn
 
 from sr_cli.integrations import spandrel as bridge
 from sr_cli.networks import registry
-from sr_cli.zoo import weights
+from sr_cli.networks.registry import FAMILIES
+from sr_cli.zoo import compact, weights
 from sr_cli.zoo.loading import load
 from sr_cli.zoo.manifest import ZooError
 from tests.conftest import Outcome, scene
@@ -61,12 +62,30 @@ def test_without_spandrel_a_user_is_told_of_it(
         load(str(path))
 
 
+def test_files_in_eight_bits_are_told_apart_by_their_keys_too() -> None:
+    state = registry.family("DAN").build(features=32, blocks=2).state_dict()
+    packed = compact.packed(state)
+    assert len(packed) > len(state)
+    families = [family for family in FAMILIES if bridge._detector(family)(packed)]
+    assert [family.name for family in families] == ["DAN"]
+    odd = {name: value for name, value in packed.items() if name not in state}
+    assert not any(bridge._detector(family)(odd) for family in FAMILIES)
+
+
+@pytest.mark.parametrize("eight_bits", [False, True])
 @pytest.mark.parametrize("network", SMALL)
-def test_spandrel_reads_our_files(spandrel: ModuleType, network: str, tmp_path: Path) -> None:
+def test_spandrel_reads_our_files(
+    spandrel: ModuleType, network: str, tmp_path: Path, eight_bits: bool
+) -> None:
     bridge.install()
     ours = registry.family(network).build(**SMALL[network]).eval()
     path = tmp_path / "net.safetensors"
-    weights.write_exact(path, ours.state_dict(), network, SMALL[network])
+    state = ours.state_dict()
+    if eight_bits:
+        weights.write_compact(path, state, network, SMALL[network])
+        ours.load_state_dict(weights.read(path)[0])
+    else:
+        weights.write_exact(path, state, network, SMALL[network])
     descriptor = spandrel.ModelLoader().load_from_file(path)
     assert descriptor.architecture.id == f"sr-cli-{network}"
     assert (descriptor.scale, descriptor.purpose) == (4, "SR")
