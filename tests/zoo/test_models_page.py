@@ -33,7 +33,6 @@ the registry of networks; the tests fail if this page is not what they find.
   ones know only of themselves, overlap widely and are blended.
 - *Estimate* is what the network says of the degradation; only a vector is shown in words.
 - *Recipe* is a file of `training/recipes` if there is one.
-- Weights of `dan-real-gan-x4` lie in the repository's history; the README says how to get them.
 - *Paper* is PSNR of the authors' own weights in dB: on the Y channel, on the first data set of
   `sr-cli models show NAME`, which lists the others; in RGB for PDM. Data in
   brackets are DMSR's blur and noise.
