@@ -61,9 +61,8 @@ def main() -> None:
                 path = options.beside / f"{model.name}-{name}.jpg"
                 strips.of_real(model.name, options.data / name, path)
     if options.data and not options.only:
-        shown = [name for name in BESIDE if manifest()[name].weights]
         images = HERE / "images"
-        strips.before_after(images / "kitten.png", shown, images / "before-after.jpg")
+        strips.before_after(images / "kitten.png", BESIDE, images / "before-after.jpg")
     text = page.render(models, runs, STORED)
     (HERE / "results.md").write_text(text, encoding="utf-8")
     for sentence in stored.disagreements(models, runs):

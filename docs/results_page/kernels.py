@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from matplotlib.figure import Figure
 
+from sr_cli.degradation.blur_only import BlurModel
 from sr_cli.images import find_pictures
 from sr_cli.inference.torch_backend import torch_engine
 from sr_cli.metrics.blur import kernel_mse, kernel_of
@@ -16,6 +17,25 @@ from sr_cli.zoo.loading import load
 
 SHOWN = 10
 """Pictures, the first of the folder."""
+DRAWS = 200
+"""Kernels that `least_errors` is a mean over."""
+
+
+def least_errors(scale: int) -> tuple[float, float]:
+    """Kernel errors of the true vectors, since kernels are uneven and the vector does not say how.
+
+    Returns:
+        With peaks brought to one, as `kernel_mse`, and with sums of one.
+    """
+    model = BlurModel(scale)
+    drawn = model.sample(DRAWS, torch.Generator().manual_seed(0))
+    peaks, sums = 0.0, 0.0
+    for kernel, vector in zip(model.kernels(drawn), model.vector(drawn), strict=True):
+        told = kernel_of(model.layout, vector, model.kernel_size)
+        assert told is not None
+        peaks += kernel_mse(told, kernel) / DRAWS
+        sums += float((told - kernel.double()).square().mean()) / DRAWS
+    return peaks, sums
 
 
 def of_degraded(model: str, folder: Path, path: Path) -> None:

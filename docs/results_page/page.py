@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from results_page import compute, tables
+from results_page import compute, kernels, tables
 from results_page.stored import Answer, Run, estimates, off_the_grid
 from results_page.twins import shares
 from sr_cli.metrics.gains import differences
@@ -80,8 +80,8 @@ KERNELS = """
 Protocol `aniso`, the first ten pictures of `val`: the true kernel above the estimated one, each
 with its peak at white; below, the mean squared error of the two, as the paper's published script
 computes it. True kernels are uneven by a quarter, which no 8 numbers say: even the true ones are
-8.0e-4 (x4) and 5.7e-3 (x2) from them, on average over 200 draws. With sums of one instead of peaks
-that is 3.7e-7 and 3.6e-6, of the size of the paper's 8.1e-7 (RealDAN, Table 4).
+{peaks:.1e} from them, on average over {draws} draws. With sums of one instead of peaks that is
+{sums:.1e}; the paper reports 8.1e-7 at x4 (RealDAN, Table 4).
 """
 TWINS = """
 The same body without an Estimator, trained on the same kind of batches for as many steps
@@ -171,7 +171,9 @@ def _model(model: Model, runs: tuple[Run, ...], stored: Path) -> list[str]:
         parts += ["### To look at", STRIPS, f"![strips](results/{strip.name})"]
     drawn = stored / f"kernels-{model.name}.png"
     if drawn.is_file():
-        parts += ["### Kernels", KERNELS, f"![kernels](results/{drawn.name})"]
+        peaks, sums = kernels.least_errors(model.scale)
+        said = KERNELS.format(peaks=peaks, sums=sums, draws=kernels.DRAWS)
+        parts += ["### Kernels", said, f"![kernels](results/{drawn.name})"]
     return parts + _learned(model.name, mine, stored)
 
 

@@ -16,8 +16,6 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from sr_cli.temporary import APPEARED, AppearedError
-
 # Names of files are told as they are, be they like codes of colours or emoji.
 out = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
 err = Console(stderr=True, highlight=False, soft_wrap=True, markup=False, emoji=False)
@@ -115,9 +113,12 @@ def note(message: str) -> None:
 
 def out_of_disk(error: OSError) -> str:
     """An operating system's error as a sentence."""
+    from sr_cli.temporary import AppearedError
+
     where = f" ({error.filename})" if error.filename else ""
-    said = APPEARED if isinstance(error, AppearedError) else os.strerror(error.errno or 0)
-    return f"{said if error.errno else error}{where}."
+    if isinstance(error, AppearedError):
+        return f"{error.strerror}{where}."
+    return f"{os.strerror(error.errno) if error.errno else error}{where}."
 
 
 @contextmanager

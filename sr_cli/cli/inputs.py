@@ -21,6 +21,8 @@ from sr_cli.cli.console import CommandError
 
 STANDARD = Path("-")
 """Standard input among the inputs, standard output among the outputs."""
+PIPES = (Path("/dev"), Path("/dev/fd"), Path("/proc/self/fd"))
+"""Folders of what no file can lie beside."""
 
 
 _ENLARGED = "_x\0"

@@ -12,6 +12,7 @@ import typer
 from sr_cli.cli import batch, console, options, side_outputs
 from sr_cli.cli.enlarging import ColorName, Job, ending_of, work_of
 from sr_cli.cli.inputs import (
+    PIPES,
     STANDARD,
     Source,
     find_sources,
@@ -179,7 +180,7 @@ def _check_format(format: str | None) -> None:
 def _check_pipes(inputs: list[str], out: str | None) -> None:
     """Beside the shell's pipes, such as those of ``<(...)``, is no place for a result."""
     for name in inputs:
-        if out is None and Path(name).parts[1:2] in (("dev",), ("proc",)):
+        if out is None and Path(name).parent in PIPES:
             raise typer.BadParameter(f"{name} is a pipe or a device: name its result with -o")
 
 

@@ -120,6 +120,13 @@ def test_nothing_is_put_beside_the_shells_pipes(upscale: Upscale, here: Path, na
     assert outcome.status == 2 and "name its result with -o" in told
 
 
+def test_folders_of_such_names_are_folders(upscale: Upscale, here: Path) -> None:
+    draw(here / "work" / "dev" / "a.png")
+    draw(here / "dev" / "b.png")
+    assert upscale("work/dev/a.png", "dev/b.png").status == 0
+    assert (here / "work" / "dev" / "a_x4.png").is_file() and (here / "dev" / "b_x4.png").is_file()
+
+
 def test_a_result_of_another_picture_is_not_taken_for_this_ones(
     upscale: Upscale, here: Path
 ) -> None:
