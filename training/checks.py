@@ -1,0 +1,121 @@
+"""What a recipe may not say, though every key of it has a right type: its parts have to fit."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator
+
+from sr_cli.degradation.two_stage import SMALLEST_SIDE
+from training.ranges import out_of_range
+from training.schema import Data, Phase, Recipe
+from training.typed import RecipeError
+
+
+def check(recipe: Recipe, source: str) -> None:
+    """Refuse what cannot be meant.
+
+    Args:
+        recipe: Any.
+        source: Its name or file, for messages.
+
+    Raises:
+        RecipeError: Something in it makes no sense, or does not fit something else in it.
+    """
+    if not recipe.phase:
+        raise RecipeError(f"{source}: a recipe needs at least one [[phase]].")
+    if not re.fullmatch(r"[\w.-]+", recipe.model):
+        raise RecipeError(f"{source}: 'model' names a file, so '{recipe.model}' cannot be.")
+    for sentence in out_of_range(recipe):
+        raise RecipeError(f"{source}: {sentence}.")
+    for index, phase in enumerate(recipe.phase):
+        where = f"{source}: 'phase.{index}"
+        if not 0 <= phase.shift <= phase.margin:
+            raise RecipeError(f"{where}.shift' must be from 0 to the margin, not {phase.shift}.")
+        if phase.batch % phase.accumulate:
+            raise RecipeError(f"{where}.batch' must be a multiple of its 'accumulate'.")
+        if phase.iterations is not None and "iterations" not in recipe.network.options:
+            raise RecipeError(f"{where}.iterations': {recipe.network.family} has no iterations.")
+        if phase.trains != "all" and recipe.network.family != "DAN":
+            part = phase.trains.capitalize()
+            raise RecipeError(f"{where}.trains': only DAN's {part} can be trained alone.")
+        if not _learns(recipe, phase):
+            which = "" if phase.trains == "all" else f" that train the {phase.trains}"
+            raise RecipeError(
+                f"{where}': all weights of [loss]{which} are 0: nothing would be learned."
+            )
+    _check_sides(recipe, source)
+    for key in ("sigma", "noise"):
+        span = getattr(recipe.data, key)
+        if len(span) != 2:
+            raise RecipeError(f"{source}: 'data.{key}' must be a list of two numbers, from and to.")
+        if not (0 <= span[0] <= span[1] < math.inf) or (key == "sigma" and span[0] == 0):
+            raise RecipeError(
+                f"{source}: 'data.{key}' must be from a small number to a larger one, "
+                f"{'above' if key == 'sigma' else 'not below'} 0, not {list(span)}."
+            )
+    if not all(0 < fraction < 1 for fraction in recipe.data.shrunk):
+        raise RecipeError(
+            f"{source}: 'data.shrunk' must be fractions between 0 and 1, not "
+            f"{list(recipe.data.shrunk)}."
+        )
+    if not 0 <= recipe.data.mild <= 1:
+        raise RecipeError(f"{source}: 'data.mild' must be from 0 to 1, not {recipe.data.mild:g}.")
+    if recipe.data.kernel % 2 == 0:
+        raise RecipeError(f"{source}: 'data.kernel' must be odd, not {recipe.data.kernel}.")
+    if recipe.data.degradation == "blur" and recipe.network.scale not in (2, 4):
+        raise RecipeError(f"{source}: the degradation 'blur' exists for the scales 2 and 4 only.")
+    for sentence in _without_effect(recipe):
+        raise RecipeError(f"{source}: {sentence}.")
+
+
+def _check_sides(recipe: Recipe, source: str) -> None:
+    """Whether all crops are large enough to be degraded."""
+    scale = recipe.network.scale
+    smallest = 8 * scale
+    if recipe.data.degradation == "two-stage":
+        smallest = SMALLEST_SIDE
+    elif recipe.data.degradation != "blur":  # edges are reflected by half a kernel
+        smallest = max(smallest, recipe.data.kernel // 2 + 1)
+    sides = {f"phase.{i}.lr_crop": recipe.crop(phase) for i, phase in enumerate(recipe.phase)}
+    sides["validation.crop"] = recipe.validation.side(scale)
+    for key, side in sides.items():
+        if side < smallest:
+            raise RecipeError(
+                f"{source}: '{key}' makes crops of {side} pixels, margins included; this "
+                f"degradation needs {smallest}."
+            )
+
+
+def _without_effect(recipe: Recipe) -> Iterator[str]:
+    """Sentences, without a full stop, about what was set and would be ignored."""
+    data, usual = recipe.data, Data()
+    ranged = data.degradation not in ("two-stage", "blur")
+    for key in ("kernel", "sigma", "noise"):
+        if not ranged and getattr(data, key) != getattr(usual, key):
+            yield (
+                f"'data.{key}' is not of the degradation '{data.degradation}', whose ranges are "
+                "the published ones"
+            )
+    if data.mild and data.degradation != "two-stage":
+        yield "'data.mild' is of the degradation 'two-stage' only"
+    if recipe.loss.emphasis != 1 and not recipe.loss.emphasised:
+        yield "'loss.emphasis' needs to be told of which numbers: 'loss.emphasised'"
+    for number, phase in enumerate(recipe.phase):
+        if recipe.network.family == "DMSR" and phase.margin:
+            # It degrades the crop anew, whose surroundings are gone by then.
+            yield f"'phase.{number}.margin': DMSR's losses need whole crops, without a margin"
+
+
+def _learns(recipe: Recipe, phase: Phase) -> bool:
+    """Whether any term of the loss has something to say to what a phase trains."""
+    loss = recipe.loss
+    picture = loss.l1, loss.rmse, loss.perceptual, loss.gan
+    others = loss.detail, loss.reconstruction, loss.consistency
+    estimate = loss.vector, loss.shape
+    if phase.trains == "estimator":
+        return any(estimate)
+    if phase.trains == "restorer":
+        return any(picture)
+    estimates = recipe.network.family in ("DAN", "DANv1", "DANv2")
+    return any((*picture, *others)) or (estimates and any(estimate))
