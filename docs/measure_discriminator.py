@@ -66,7 +66,7 @@ def main() -> None:
         with torch.autocast("cpu", torch.bfloat16, enabled=options.precision == "bf16"):
             found = adversary.passes([(sr, hr)])
         adversary.step(options.rate, lambda _: None)
-        losses.append(float(found["discriminator"]))
+        losses.append(float(found))
         if step % EVERY == 0:
             row = {"step": step, "loss": round(statistics.fmean(losses[-EVERY:]), 4)}
             facts = {key: getattr(options, key) for key in ("mean", "precision", "rate")}

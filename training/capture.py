@@ -12,8 +12,8 @@ from dataclasses import fields
 import torch
 from torch import Tensor
 
-from training.degradations import mapped
 from training.pool import Pairs
+from training.tensors import mapped
 
 Passes = Callable[[Pairs], dict[str, Tensor]]
 """From a batch to the terms of its loss, detached, with the gradients left in the parameters."""

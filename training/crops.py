@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from training.corpus import Corpus
-from training.degradations import part, send
+from training.tensors import part, send
 
 
 @dataclass(frozen=True)

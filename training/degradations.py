@@ -1,7 +1,8 @@
 """What trains a network: degradations behind one interface, drawn on the CPU, applied anywhere.
 
 The two-stage and the blur-only degradation are `sr_cli.degradation`'s; the Gaussian one is that of
-the earlier papers (DANv1, DANv2, DSSR, DMSR).
+the earlier papers (DANv1, DANv2, DSSR, DMSR).  Where the degradation is learned, low-quality
+pictures stand in for degraded ones until `training.unpaired` has made these.
 """
 
 from __future__ import annotations
@@ -9,10 +10,9 @@ from __future__ import annotations
 import dataclasses
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -23,7 +23,10 @@ from sr_cli.degradation.blur_only import Blur, BlurModel
 from sr_cli.degradation.layout import TWO_STAGE, Layout
 from sr_cli.degradation.operators import blur, quantise
 from sr_cli.degradation.two_stage import Stage, TwoStage, TwoStageModel
+from training.corpus import Corpus
+from training.crops import Cropper, Windows
 from training.schema import Recipe
+from training.tensors import on, send
 
 UPWARDS = 1 / 9
 """DAN's codes multiply a kernel's weights by 1 + 0.25 u, u in [0, 1), before they normalise it:
@@ -31,8 +34,6 @@ that is 1.125 (1 + (2u - 1) / 9)."""
 
 NARROWEST = min(p.low for p in TWO_STAGE.parameters if p.name == "sigma_x")
 """Pixels: the least width of a blur in the two-stage degradation."""
-
-T = TypeVar("T")
 
 
 class Degrader(ABC):
@@ -226,9 +227,43 @@ def _gaussian(sigma_x: Tensor, sigma_y: Tensor, theta: Tensor, side: int) -> Ten
     )
 
 
-def degrader(recipe: Recipe) -> Degrader:
-    """The degradation that a recipe trains for."""
+class Unpaired(Degrader):
+    """What is handed on where the degradation is learned: crops of low-quality pictures.
+
+    They have nothing to do with the high-resolution crops beside them.
+
+    Args:
+        scale: Enlargement.
+        side: Of the largest crops, low-resolution pixels.
+        low: The pictures, none with a shorter side; without any, nothing can be drawn.
+    """
+
+    def __init__(self, scale: int, side: int, low: Corpus | None = None) -> None:
+        self.scale = scale
+        self.side = side
+        self.cropper = None if low is None else Cropper(low, torch.Generator())
+
+    def sample(self, batch: int, generator: torch.Generator) -> Windows:
+        assert self.cropper is not None
+        self.cropper.generator = generator
+        return self.cropper.draw(batch, self.side)
+
+    def apply(self, hr: Tensor, drawn: Windows, generator: torch.Generator | None = None) -> Tensor:
+        assert self.cropper is not None
+        crops = self.cropper.cut(drawn, hr.shape[-1] // self.scale)
+        return send(crops, hr.device).float() / 255
+
+
+def degrader(recipe: Recipe, low: Corpus | None = None) -> Degrader:
+    """The degradation that a recipe trains for.
+
+    Args:
+        recipe: Any.
+        low: Low-quality pictures, for one that is learned.
+    """
     data, scale = recipe.data, recipe.network.scale
+    if data.degradation == "learned":
+        return Unpaired(scale, max(phase.lr_crop for phase in recipe.phase), low)
     if data.degradation == "two-stage":
         return TwoStageDegrader(TwoStageModel(scale, data.preset))
     if data.degradation == "blur":
@@ -267,32 +302,3 @@ def principal_components(model: Degrader, count: int, draws: int = 30_000) -> Te
     strongest = vectors.flip(1)[:, :count]
     signs = strongest.gather(0, strongest.abs().argmax(0, keepdim=True)).sign()
     return (strongest * signs).float()
-
-
-def part(drawn: T, which: slice) -> T:
-    """The parameters of some pictures of a batch."""
-    return mapped(drawn, lambda tensor: tensor[which])
-
-
-def on(device: torch.device, drawn: T) -> T:
-    """The same parameters on a device, without waiting for it."""
-    return mapped(drawn, lambda tensor: send(tensor, device))
-
-
-def send(tensor: Tensor, device: torch.device) -> Tensor:
-    """A tensor on a device; the copy to a GPU is queued, not waited for."""
-    if device.type != "cuda" or tensor.device.type == "cuda":
-        return tensor.to(device)
-    return tensor.pin_memory().to(device, non_blocking=True)
-
-
-def mapped(drawn: T, change: Callable[[Tensor], Tensor]) -> T:
-    """A dataclass, and those within it, with every tensor changed."""
-    changed: dict[str, Any] = {}
-    for item in dataclasses.fields(drawn):  # type: ignore[arg-type]
-        value = getattr(drawn, item.name)
-        if isinstance(value, Tensor):
-            changed[item.name] = change(value)
-        elif dataclasses.is_dataclass(value):
-            changed[item.name] = mapped(value, change)
-    return dataclasses.replace(drawn, **changed)  # type: ignore[type-var]

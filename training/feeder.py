@@ -10,11 +10,12 @@ from torch import Tensor
 
 from training.corpus import Corpus
 from training.crops import Cropper
-from training.degradations import Degrader, part, send
+from training.degradations import Degrader
 from training.losses.objective import Truth
 from training.pool import Pairs, Pool
 from training.processes import Processes
 from training.schema import Data, Phase
+from training.tensors import part, send
 
 
 class Feeder:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from sr_cli.networks.dan import DAN
+from sr_cli.networks.pdm import PatchGAN
 from sr_cli.networks.stages import SuperResolver
 from sr_cli.networks.unet_discriminator import UNetDiscriminator
 from training.averaging import Average
@@ -16,12 +17,13 @@ from training.capture import Captured, Recorded
 from training.compiling import compile_parts
 from training.initial import TrainingError, channels_last
 from training.losses import Objectives
-from training.losses.adversary import Adversary
+from training.losses.adversary import Adversary, cross_entropy, squares
 from training.losses.objective import Forward, Objective, Result
 from training.optimisers import Optimiser
 from training.pool import Pairs
 from training.processes import Processes
 from training.schema import Phase, Recipe, Trained
+from training.unpaired import LearnedDegradation
 from training.unroll import unroll
 
 R = TypeVar("R", Captured, Recorded)
@@ -65,6 +67,9 @@ class Learner:
         self.network = channels_last(network.to(self.device))
         self.average = Average(self.network, recipe.optimiser.ema)
         self.adversary = self._adversary() if recipe.loss.gan else None
+        self.degradation: LearnedDegradation | None = None
+        if recipe.data.degradation == "learned":
+            self.degradation = LearnedDegradation(recipe, processes)
         self.gradient_norm = torch.zeros((), device=self.device)
         self.optimiser: Optimiser
         self.objective: Objective
@@ -79,11 +84,20 @@ class Learner:
     def _adversary(self) -> Adversary:
         options = self.recipe.optimiser
         loss = self.recipe.loss
-        discriminator = channels_last(UNetDiscriminator(loss.discriminator_features))
         rate = self.recipe.phase[0].learning_rate
         betas = (options.beta1, options.beta2)
-        mean = loss.discriminator_mean
-        return Adversary(discriminator.to(self.device), loss.gan, rate, betas, mean)
+        patches = loss.discriminator == "patch"
+        kind = PatchGAN if patches else UNetDiscriminator
+        discriminator: nn.Module = channels_last(kind(loss.discriminator_features))
+        return Adversary(
+            discriminator.to(self.device),
+            loss.gan,
+            rate,
+            betas,
+            loss.discriminator_mean,
+            squares if patches else cross_entropy,
+            halved=patches,
+        )
 
     def begin(self, phase: Phase) -> None:
         """Turn to a phase: its iterations, what is trained, a fresh optimiser."""
@@ -95,8 +109,9 @@ class Learner:
             _set_iterations(network, self._wanted_iterations)
         self.objective = self.objectives.of(phase)
         self.network.zero_grad()  # what is not trained any more has none to be averaged or limited
-        self.network.requires_grad_(phase.trains == "all")
-        if phase.trains != "all":
+        whole = phase.trains in ("all", "degradation")
+        self.network.requires_grad_(whole)
+        if not whole:
             _train_part(self.network, phase.trains)
         self.optimiser = Optimiser(
             (p for p in self.network.parameters() if p.requires_grad),
@@ -128,6 +143,11 @@ class Learner:
         Raises:
             TrainingError: The step cannot be recorded as a graph.
         """
+        learned: dict[str, Tensor] = {}
+        if self.degradation is not None:
+            pairs, learned = self.degradation.step(pairs, rate)
+            if self.phase.trains == "degradation":
+                return {"loss": learned["degradation"], **learned}
         if self.captured and self.objective.capturable:
             if self.graph is None:
                 forget = self.optimiser.zero_grad
@@ -141,7 +161,7 @@ class Learner:
             self._limit_gradient()
         self.optimiser.step(rate)
         self.average.update(self.network)
-        terms = {"loss": torch.stack(list(found.values())).sum(), **found}
+        terms = {"loss": torch.stack(list(found.values())).sum(), **found, **learned}
         if self.adversary is not None and self.made:
             terms |= self._judge(self.adversary, rate)
         return terms
@@ -151,7 +171,7 @@ class Learner:
 
         def passes() -> dict[str, Tensor]:
             with self.autocast():
-                return adversary.passes(self.made)
+                return {"discriminator": adversary.passes(self.made)}
 
         if self.graph is not None:  # what it made lies in one place
             if self.judging is None:
@@ -212,10 +232,12 @@ class Learner:
 
     @property
     def finite(self) -> bool:
-        """Whether all weights, their average and the adversary's are numbers."""
+        """Whether all weights, their average and those of whatever learns beside are numbers."""
         networks: list[nn.Module] = [self.network, self.average.network]
         if self.adversary is not None:
             networks.append(self.adversary.discriminator)
+        if self.degradation is not None:
+            networks += self.degradation.networks
         tensors = [
             tensor
             for network in networks
@@ -234,6 +256,7 @@ class Learner:
             "optimiser": self.optimiser.state(),
             "gradient_norm": self.gradient_norm,
             "adversary": self.adversary.state() if self.adversary else {},
+            "degradation": self.degradation.state() if self.degradation else {},
         }
 
     def load(self, state: dict[str, Any]) -> None:
@@ -251,6 +274,8 @@ class Learner:
         self.gradient_norm = state["gradient_norm"].to(self.device)
         if self.adversary is not None and state["adversary"]:
             self.adversary.load(state["adversary"])
+        if self.degradation is not None:
+            self.degradation.load(state["degradation"])
 
 
 def _recorded(record: Callable[[], R]) -> R:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from training.degradations import send
+from training.tensors import send
 
 
 @dataclass(frozen=True)

@@ -35,6 +35,12 @@ SECTIONS: Mapping[str, Mapping[str, Range]] = {
         "discriminator_mean": FRACTION,
         **dict.fromkeys(("feature_positions", "discriminator_features"), POSITIVE),
     },
+    "pdm": {
+        **dict.fromkeys(("kernel_size", "kernel_numbers", "kernel_blocks", "features"), POSITIVE),
+        **dict.fromkeys(("noise_blocks", "noise_features"), POSITIVE),
+        **dict.fromkeys(("discriminator_features", "discriminator_stride"), POSITIVE),
+        **dict.fromkeys(("noise_numbers", "noise_penalty", "centre", "clip"), NOT_NEGATIVE),
+    },
     "optimiser": {
         **dict.fromkeys(("beta1", "beta2", "ema"), FRACTION),
         "muon": NOT_NEGATIVE,

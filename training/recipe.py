@@ -112,7 +112,16 @@ def _table(name_or_path: str, children: tuple[str, ...]) -> dict[str, Any]:
         raise RecipeError(f"{name_or_path}: 'extends' must be a text, not {base!r}.")
     if base.endswith(".toml"):
         base = str(Path(name_or_path).parent / base)
-    return _laid_over(_table(base, (*children, identity)), table)
+    below = _table(base, (*children, identity))
+    if _family(table) not in (None, _family(below)):
+        below["network"] = {}  # keywords of another family's constructor
+    return _laid_over(below, table)
+
+
+def _family(table: dict[str, Any]) -> Any:
+    """The network's family as a table names it; None if it does not."""
+    network = table.get("network")
+    return network.get("family") if isinstance(network, dict) else None
 
 
 def _laid_over(base: dict[str, Any], table: dict[str, Any]) -> dict[str, Any]:

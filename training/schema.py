@@ -8,8 +8,8 @@ from typing import Any, Literal
 
 from sr_cli.degradation.two_stage import Preset
 
-Trained = Literal["all", "estimator", "restorer"]
-Degradation = Literal["two-stage", "blur", "isotropic", "anisotropic", "blur-noise"]
+Trained = Literal["all", "estimator", "restorer", "degradation"]
+Degradation = Literal["two-stage", "blur", "isotropic", "anisotropic", "blur-noise", "learned"]
 
 
 @dataclass(frozen=True)
@@ -53,8 +53,10 @@ class Data:
     """How pairs are drawn."""
 
     degradation: Degradation = "two-stage"
-    """``two-stage``: RealDAN's.  ``blur``: KernelDAN's.  The others are the earlier papers':
-    Gaussian kernels, round or not, bicubic downsampling and, in ``blur-noise``, white noise."""
+    """``two-stage``: RealDAN's.  ``blur``: KernelDAN's.  ``learned``: PDM's, learned beside the
+    network from low-quality pictures without their originals (``--low``), see `PDM`.  The others
+    are the earlier papers': Gaussian kernels, round or not, bicubic downsampling and, in
+    ``blur-noise``, white noise."""
     preset: Preset = "physical"
     """Of ``two-stage``."""
     kernel: int = 21
@@ -86,6 +88,44 @@ class Data:
     def trained_for(self) -> str:
         """What manifests call the degradation (`sr_cli.zoo.schema.PRESETS`)."""
         return self.preset if self.degradation == "two-stage" else self.degradation
+
+
+@dataclass(frozen=True)
+class PDM:
+    """How the degradation ``learned`` is made, and how it learns: in TOML ``[pdm]``.
+
+    The network's keywords are those of `sr_cli.networks.pdm.PDM`.
+    """
+
+    kernel_size: int = 21
+    """Side of the blur kernel, high-resolution pixels, odd."""
+    kernel_numbers: int = 64
+    """Normal numbers that make one kernel."""
+    kernel_blocks: int = 16
+    features: int = 64
+    """Channels of the kernel's generator."""
+    noise_numbers: int = 3
+    """Normal numbers that make noise; 0 for pictures without any."""
+    noise_outputs: int = 3
+    """Channels of the noise: 3, or 1 for gray noise."""
+    noise_mix: bool = True
+    """Whether noise depends on the picture."""
+    noise_spatial: bool = True
+    """Whether noise is another at every pixel; else it is one colour for a picture."""
+    noise_blocks: int = 16
+    noise_features: int = 64
+    noise_penalty: float = 100.0
+    """Weight of the noise's mean square, which keeps it small (Eq. 13's lambda)."""
+    centre: float = 0.0
+    """Weight of the squared distance, in pixels, of a kernel's centre of mass from the middle of
+    the high-resolution pixels that a small one stands for.  Low-quality pictures alone do not tell
+    where a kernel lies, and what the network learns to undo with it is a shift."""
+    discriminator_features: int = 64
+    """Channels of its first convolution."""
+    discriminator_stride: int = 1
+    """Of its second and third one; 2 costs an eighth and sees twice as far."""
+    clip: float = 50.0
+    """Largest norm of the degradation's gradient and of its discriminator's."""
 
 
 @dataclass(frozen=True)
@@ -124,11 +164,15 @@ class Loss:
     """Of which network."""
     features_folder: str = ""
     """Where its weights lie; VGG19's come from torchvision if this is empty."""
+    feature_weights: tuple[float, ...] = (0.1, 0.1, 1.0, 1.0, 1.0)
+    """Of VGG19's conv1_2, 2_2, 3_4, 4_4 and 5_4."""
     feature_positions: int = 1
     """Positions, in each direction, at which the grid of the features begins, a crop of a batch
     after the other (`training.losses.features.Staggered`); 1 as published."""
     gan: float = 0.0
-    """The U-Net discriminator's opinion."""
+    """The discriminator's opinion."""
+    discriminator: Literal["unet", "patch"] = "unet"
+    """RealDAN's U-Net with cross-entropy, or PDM's PatchGAN with squared errors (LSGAN)."""
     discriminator_features: int = 64
     """Channels of its first convolution."""
     discriminator_mean: float = 0.0
@@ -177,7 +221,9 @@ class Phase:
     trains: Trained = "all"
     """``"estimator"``: DAN's first estimate alone, without the Restorer.  ``"restorer"``: a DAN
     without its Estimator, given the true vector instead, to learn what exact estimates would be
-    worth; what comes of it is measured with ``evaluate --truth``."""
+    worth; what comes of it is measured with ``evaluate --truth``.  ``"degradation"``: the
+    ``learned`` one alone, so that a network that knows something already is not misled by a
+    degradation that knows nothing yet."""
     warmup: int = 0
     """Steps over which the rate rises from zero."""
     halve_at: tuple[int, ...] = ()
@@ -223,6 +269,7 @@ class Recipe:
     """Time between two saved states."""
     start: Start = field(default_factory=Start)
     data: Data = field(default_factory=Data)
+    pdm: PDM = field(default_factory=PDM)
     loss: Loss = field(default_factory=Loss)
     optimiser: Optimiser = field(default_factory=Optimiser)
     validation: Validation = field(default_factory=Validation)

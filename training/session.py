@@ -13,6 +13,7 @@ import torch
 from sr_cli.temporary import claimed
 from training import checkpoint, record
 from training.corpus import Corpus, read_corpus
+from training.held_out import HeldOut, paired
 from training.packing import FOLDER as RELEASE
 from training.packing import WEIGHTS, pack
 from training.schema import Recipe
@@ -33,19 +34,21 @@ def run_session(
     resume: bool,
     tell: Callable[[str], None],
     bar: Callable[[float, float], None],
+    low: Sequence[Path] = (),
 ) -> str:
     """Train and return a sentence on how it ended.
 
     Args:
         recipe: What to do.
         data: Folders of photographs.
-        val: Folder of held-out photographs, or None.
+        val: Folder of held-out photographs, or of pairs where the degradation is learned; or None.
         out: The run's folder.
         device: To train on.
         options: How to run.
         resume: Go on from the folder's state.
         tell: Takes lines for people.
         bar: Takes steps done and in all.
+        low: Folders of low-quality pictures, where the degradation is learned from them.
 
     Raises:
         CorpusError: The folders hold too little.
@@ -56,15 +59,26 @@ def run_session(
     if checkpoint.latest(out / "stable") is not None and not resume:
         raise TrainingError(f"{out} holds a run already. Add --resume to go on, or choose --out.")
     corpus = read_corpus(data, crop, recipe.data.memory, recipe.data.shrunk)
-    side = recipe.validation.side(recipe.network.scale)
-    held_out = read_corpus([val], side) if val else None
-    trainer = Trainer(recipe, corpus, held_out, out, device, options)
+    bad: Corpus | None = None
+    held_out: Corpus | HeldOut | None = None
+    scale = recipe.network.scale
+    if recipe.data.degradation == "learned":
+        side = max(phase.lr_crop for phase in recipe.phase)
+        bad = read_corpus(low, side, recipe.data.memory)
+        held_out = paired(val, scale, recipe.validation) if val else None
+    elif val:
+        held_out = read_corpus([val], recipe.validation.side(scale))
+    trainer = Trainer(recipe, corpus, held_out, out, device, options, bad)
     if not trainer.processes.main:
         tell, bar = _silent, _silent
-    tell(
-        _described("training", corpus)
-        + ("; " + _described("validation", held_out) if held_out else "")
-    )
+    said = [_described("training", corpus)]
+    if bad is not None:
+        said.append(_described("low quality", bad))
+    if isinstance(held_out, Corpus):
+        said.append(_described("validation", held_out))
+    elif held_out is not None:
+        said.append(f"validation: {len(held_out.lr)} pairs")
+    tell("; ".join(said))
     with _alone(out) if trainer.processes.main else nullcontext():
         return _trained(trainer, tell, bar, resume=resume)
 

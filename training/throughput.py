@@ -114,7 +114,9 @@ class Bench:
         self.device = device
         self.half = half
         processes = Processes(device)
-        model = degrader(recipe)
+        # What they look like makes no odds for speed.
+        low = made_pictures(max(phase.lr_crop for phase in recipe.phase))
+        model = degrader(recipe, low)
         network = build_network(recipe, model)
         objectives = Objectives(recipe, network, model, device)
         # Nothing can be counted in what is compiled or in a graph: see `run`.

@@ -22,10 +22,12 @@ from sr_cli.zoo.manifest import ZooError
 from training.corpus import Corpus
 from training.degradations import degrader
 from training.feeder import Feeder
+from training.held_out import HeldOut, degraded
 from training.initial import TrainingError, build_network
 from training.journal import Journal
 from training.later import Reading, steps_later
 from training.learner import Learner
+from training.likeness import Likeness
 from training.losses import Objectives
 from training.losses.features import FeaturesError
 from training.options import Options
@@ -64,10 +66,11 @@ class Trainer:
     Args:
         recipe: What to do.
         corpus: To learn from.
-        validation: To measure on, or None.
+        validation: To measure on: pictures, or, where the degradation is learned, pairs; or None.
         out: The run's folder.
         device: To compute on.
         options: See there.
+        low: Low-quality pictures whose degradation is learned, where a recipe does that.
 
     Raises:
         TrainingError: The run cannot start.
@@ -78,16 +81,17 @@ class Trainer:
         self,
         recipe: Recipe,
         corpus: Corpus,
-        validation: Corpus | None,
+        validation: Corpus | HeldOut | None,
         out: Path,
         device: torch.device,
         options: Options | None = None,
+        low: Corpus | None = None,
     ) -> None:
         self.recipe = recipe
         self.out = out
         self.options = options or Options()
         self.processes = Processes(device)
-        model = degrader(recipe)
+        model = degrader(recipe, low)
         self.notes: list[str] = []
         """What is to be told before the run."""
         network = build_network(recipe, model, self.options.weights, self.notes.append)
@@ -121,9 +125,21 @@ class Trainer:
         self._begin_phase(self.position)
         self.validation = None
         if validation is not None and self.processes.main:
-            known = {objectives.of(phase).truth for phase in recipe.phase} - {"nothing"}
-            self.validation = ValidationSet(
-                validation, model, recipe.validation, known.pop() if known else "nothing"
+            if isinstance(validation, Corpus):
+                known = {objectives.of(phase).truth for phase in recipe.phase} - {"nothing"}
+                truth = known.pop() if known else "nothing"
+                validation = degraded(validation, model, recipe.validation, truth)
+            scale, strips = recipe.network.scale, recipe.validation.strips
+            self.validation = ValidationSet(validation, scale, strips)
+        self.likeness = None
+        if self.learner.degradation is not None and low is not None and self.processes.main:
+            self.likeness = Likeness(
+                self.learner.degradation,
+                corpus,
+                low,
+                min(phase.lr_crop for phase in recipe.phase),
+                recipe.network.scale,
+                recipe.validation.strips,
             )
         self.stopping = False
         """Set it (from a signal handler, say) to stop behind the step that is under way."""
@@ -357,7 +373,17 @@ class Trainer:
         raise TrainingError(f"{why} at step {step}: the run has diverged. {again}")
 
     def _validate(self, journal: Journal | None) -> None:
-        if self.validation is not None and journal is not None:
+        alone = self.position.phase.trains == "degradation"
+        if self.likeness is not None and journal is not None:
+            network, precision = None if alone else self.average, self.learner.autocast()
+            try:
+                sheet = self.out / "degradation" / f"{self.step:08d}.png"
+                found = self.likeness(network, precision, sheet)
+            except OSError as error:
+                self._complain("the sheets", error)
+            else:
+                self._note(journal, self.step, {"learned": found})
+        if self.validation is not None and journal is not None and not alone:
             scores = self.validation(
                 self.average,
                 trains=self.position.phase.trains,

@@ -1,4 +1,4 @@
-"""Measuring during a run: a small fixed set, degraded once."""
+"""Measuring during a run, on a small fixed set of pairs."""
 
 from __future__ import annotations
 
@@ -17,12 +17,9 @@ from sr_cli.metrics.fidelity import psnr_y
 from sr_cli.networks.dan import DAN
 from sr_cli.networks.danv1 import DANv1
 from sr_cli.networks.stages import SuperResolver
-from training.corpus import Corpus
-from training.degradations import Degrader
-from training.losses.objective import Truth
-from training.schema import Trained, Validation
+from training.held_out import HeldOut
+from training.schema import Trained
 
-SEED = 20_000
 BATCH = 16
 HIGHEST = 100.0
 """PSNR of a picture in dB that counts; a hundredth of a level is 88."""
@@ -43,46 +40,27 @@ class Scores:
 
 
 class ValidationSet:
-    """Centre crops of held-out pictures, each degraded a few times with fixed seeds.
+    """Measures networks on held-out pairs.
 
     Args:
-        corpus: The pictures, none smaller than the crop and its margin.
-        model: Of the degradation.
-        options: The recipe's.
-        truth: What is known of the degradation.
+        pairs: The pairs.
+        scale: Between their pictures.
+        strips: Of how many pictures a strip is drawn each time.
     """
 
-    def __init__(self, corpus: Corpus, model: Degrader, options: Validation, truth: Truth) -> None:
-        self.model = model
-        self.options = options
-        self.truth = truth
-        hr: list[Tensor] = []
-        lr: list[Tensor] = []
-        known: list[Tensor] = []
-        crop = options.side(model.scale) // model.scale * model.scale
-        for number, picture in enumerate(corpus.pictures):
-            top, left = (picture.shape[0] - crop) // 2, (picture.shape[1] - crop) // 2
-            centre = torch.from_numpy(picture[top : top + crop, left : left + crop].copy())
-            truth_picture = centre.permute(2, 0, 1).unsqueeze(0)
-            for repeat in range(options.degradations):
-                generator = torch.Generator().manual_seed(SEED + 1000 * number + repeat)
-                drawn = model.sample(1, generator)
-                lr.append(model.apply(truth_picture.float() / 255, drawn, generator))
-                hr.append(truth_picture)
-                if truth == "vector":
-                    known.append(model.vector(drawn))
-                elif truth == "kernel":
-                    known.append(model.kernels(drawn))
-        margin = options.margin
-        self.hr = F.pad(torch.cat(hr), [-margin * model.scale] * 4)
-        self.lr = F.pad(torch.cat(lr), [-margin] * 4)
-        self.known = torch.cat(known) if known else None
-        up = torch.cat([imresize(x, model.scale) for x in self.lr.split(BATCH)])
+    def __init__(self, pairs: HeldOut, scale: int, strips: int) -> None:
+        self.scale = scale
+        self.strips = strips
+        self.truth = pairs.truth
+        self.layout = pairs.layout
+        self.repeats = pairs.repeats
+        self.hr, self.lr, self.known = pairs.hr, pairs.lr, pairs.known
+        up = torch.cat([imresize(x, scale) for x in self.lr.split(BATCH)])
         self.bicubic = float(self._psnr(up).mean())
 
     def _psnr(self, sr: Tensor) -> Tensor:
         scores = [
-            psnr_y(a, b.float() / 255, self.model.scale)
+            psnr_y(a, b.float() / 255, self.scale)
             for a, b in zip(sr.split(BATCH), self.hr.split(BATCH), strict=True)
         ]
         # One that is flat may be met exactly, and infinity would take the mean with it.
@@ -127,7 +105,7 @@ class ValidationSet:
             if estimate is not None:
                 estimates.append(estimate.float().cpu())
         undrawn: OSError | None = None
-        if pictures and strips is not None and self.options.strips:
+        if pictures and strips is not None and self.strips:
             try:
                 self._draw(strips, torch.cat(pictures))
             except OSError as error:
@@ -143,8 +121,8 @@ class ValidationSet:
         if self.known is None:
             return {}
         if self.truth == "vector":
-            assert self.model.layout is not None
-            return _vector_scores(self.model.layout, estimate, self.known)
+            assert self.layout is not None
+            return _vector_scores(self.layout, estimate, self.known)
         if isinstance(network, DANv1):
             wanted = network.encode(self.known.to(network.encoder.device)).cpu()
             return {"code_error": float((estimate - wanted).abs().mean())}
@@ -152,12 +130,12 @@ class ValidationSet:
 
     def _draw(self, path: Path, sr: Tensor) -> None:
         """Low, bicubic, ours, truth; the first degradation of the first few pictures."""
-        step = self.options.degradations
+        step = self.repeats
         rows: list[Tensor] = []
-        for i in range(0, min(self.options.strips * step, len(sr)), step):
+        for i in range(0, min(self.strips * step, len(sr)), step):
             lr, hr = self.lr[i : i + 1], self.hr[i : i + 1].float() / 255
-            low = F.interpolate(lr, scale_factor=self.model.scale, mode="nearest")
-            up = imresize(lr, self.model.scale)
+            low = F.interpolate(lr, scale_factor=self.scale, mode="nearest")
+            up = imresize(lr, self.scale)
             rows.append(torch.cat((low, up, sr[i : i + 1], hr), 3)[0])
         sheet = torch.cat(rows, 1).clamp(0, 1).mul(255).round().byte()
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -36,8 +36,19 @@ def train(
     data: Annotated[
         list[Path] | None, typer.Option(help="Folder of photographs; may be repeated.")
     ] = None,
+    low: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="Folder of low-quality pictures whose degradation is to be learned (recipes "
+            "pdm-*); may be repeated."
+        ),
+    ] = None,
     val: Annotated[
-        Path | None, typer.Option(help="Folder of held-out photographs to measure on.")
+        Path | None,
+        typer.Option(
+            help="Folder of held-out photographs to measure on; for recipes pdm-* of pairs, with "
+            "HR and LR in it."
+        ),
     ] = None,
     out: Annotated[
         Path | None, typer.Option(help="Folder of the run; runs/RECIPE if not given.")
@@ -113,6 +124,18 @@ def train(
             "A few hundred sharp pictures of a megapixel are a start; DIV2K and Flickr2K are what "
             "the papers used."
         )
+    learned = chosen.data.degradation == "learned"
+    if learned and not low:
+        raise console.CommandError(
+            f"{chosen.name} learns how pictures were degraded from low-quality ones: name one or "
+            "more folders of them with --low DIR. They need no originals, but should all have been "
+            "spoiled in the same ways; some dozens are a start."
+        )
+    if low and not learned:
+        raise typer.BadParameter(
+            f"{chosen.name} degrades photographs by rules; --low is for recipes that learn to "
+            "(pdm-*)"
+        )
     from sr_cli.inference.opening import torch_device
     from sr_cli.inference.torch_backend import automatic_precision
     from training.session import run_session
@@ -144,6 +167,7 @@ def train(
             resume=resume,
             tell=console.note,
             bar=bar,
+            low=low or (),
         )
     if ended:
         console.out.print(ended)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import save_file
 
 from sr_cli.metrics.perceptual import FEATURES_FILE, HEADS_FILE
@@ -108,6 +109,19 @@ def trainer(small: Recipe, photographs: Path) -> Callable[..., Trainer]:
         return Trainer(recipe, corpus, corpus, out, CPU, how)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data set of two pairs at x4: HR, and LR that is the mean of 4x4 pixels and 20 levels up."""
+    folder = tmp_path_factory.mktemp("pairs")
+    for number in range(2):
+        hr = scene(144, 160, 50 + number)
+        lr = hr.reshape(36, 4, 40, 4, 3).mean((1, 3)) * 0.9 + 20
+        for name, picture in (("HR", hr), ("LR", lr.round().astype("uint8"))):
+            (folder / name).mkdir(exist_ok=True)
+            Image.fromarray(picture).save(folder / name / f"{number}.png")
+    return folder
 
 
 @pytest.fixture(scope="session")

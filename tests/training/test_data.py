@@ -28,13 +28,13 @@ from training.degradations import (
     UPWARDS,
     GaussianDegrader,
     degrader,
-    part,
     principal_components,
 )
 from training.feeder import Feeder, window
 from training.pool import Pairs, Pool
 from training.processes import Processes
 from training.recipe import load_recipe
+from training.tensors import part
 
 
 def test_unusable_pictures_are_counted_and_empty_folders_refused(tmp_path: Path) -> None:

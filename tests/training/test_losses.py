@@ -27,12 +27,12 @@ from training.degradations import BlurDegrader, degrader
 from training.feeder import Feeder
 from training.initial import build_network
 from training.losses import Objectives
-from training.losses.adversary import Adversary
+from training.losses.adversary import Adversary, squares
 from training.losses.estimate import EstimateLoss, Weighing
 from training.losses.features import (
     VGG19,
+    VGG19_COMPARED,
     VGG19_LAYERS,
-    VGG19_WEIGHTS,
     FeaturesError,
     Staggered,
     load_features,
@@ -209,7 +209,7 @@ def test_the_adversary_learns_to_tell_and_a_picture_learns_to_fool_it() -> None:
     history: list[Tensor] = []
     for _ in range(60):
         adversary.forget()
-        history.append(adversary.passes([(sr.detach(), hr)])["discriminator"])
+        history.append(adversary.passes([(sr.detach(), hr)]))
         adversary.step(1e-3, lambda _: None)
     assert history[-1] < 0.7 * history[0]
     optimiser = torch.optim.Adam([sr], 1e-2)
@@ -229,8 +229,26 @@ def test_the_adversary_sees_pictures_less_their_mean() -> None:
     plain, centred = (Adversary(network, 0.1, 1e-3, (0.9, 0.999), mean) for mean in (0.0, 0.5))
     assert torch.equal(centred.opinion(sr), plain.opinion(sr - 0.5))
     ours, theirs = centred.passes([(sr, hr)]), plain.passes([(sr - 0.5, hr - 0.5)])
-    assert torch.equal(ours["discriminator"], theirs["discriminator"])
+    assert torch.equal(ours, theirs)
     assert not torch.equal(centred.opinion(sr), plain.opinion(sr))
+
+
+def test_squared_errors_are_halved_and_zero_for_who_is_sure() -> None:
+    class Sure(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.doubt = torch.nn.Parameter(torch.zeros(()))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return x.mean((1, 2, 3)) + self.doubt
+
+    made, real = torch.zeros(2, 3, 8, 8), torch.ones(2, 3, 8, 8)
+    adversary = Adversary(Sure(), 0.5, 1e-3, (0.9, 0.999), measure=squares, halved=True)
+    assert float(adversary.passes([(made, real)])) == 0
+    assert float(adversary.opinion(made)) == 0.5  # as far from real as can be, half counted
+    assert float(adversary.opinion(real)) == 0
+    # Taken for each other: (1 + 1) / 2.
+    assert float(adversary.passes([(real, made)])) == 1
 
 
 def test_a_gan_recipe_trains_both_networks(features_folder: Path) -> None:
@@ -299,9 +317,7 @@ def test_vgg19_takes_torchvisions_keys_and_gradients_reach_the_picture_only() ->
         x = F.conv2d((x - mean) / deviation, state["features.0.weight"], padding=1)
         return F.conv2d(F.relu(x), state["features.2.weight"], padding=1)
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("training.losses.features.VGG19_WEIGHTS", {2: 0.1})
-        found = vgg.distance(sr, hr)
+    found = VGG19(state, (0.1, 0.0, 0.0, 0.0, 0.0)).distance(sr, hr)
     by_hand = 0.1 * (conv1_2(sr.detach()) - conv1_2(hr)).abs().mean()
     assert torch.allclose(found, by_hand, rtol=1e-4)
     del state["features.34.bias"]
@@ -419,7 +435,8 @@ def test_vgg19_is_compared_where_and_as_much_as_published() -> None:
             layer, number = layer + 2, number + 1
         else:
             layer, block, number = layer + 1, block + 1, 1
-    compared = {names[layer]: weight for layer, weight in VGG19_WEIGHTS.items()}
+    weights = dict(zip(VGG19_COMPARED, Loss().feature_weights, strict=True))
+    compared = {names[layer]: weight for layer, weight in weights.items()}
     assert compared == {
         **{"conv1_2": 0.1, "conv2_2": 0.1},
         **{"conv3_4": 1.0, "conv4_4": 1.0, "conv5_4": 1.0},

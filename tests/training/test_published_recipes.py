@@ -61,6 +61,16 @@ DMSR_NF = DMSR | {
 }
 
 
+PDM_SR = {
+    "phase": (200_000, 32, 32, 2e-4, (50_000, 100_000, 150_000)),
+    "adam": (0.9, 0.999, 0),
+    "loss": {"l1": 1},
+    "degradation": ("learned",),
+    "iterations": None,
+    "pool": (0, 0),
+}
+
+
 def isotropic(scale: int) -> Mapping[str, Any]:
     """Setting 1: 21x21, sigma 0.2 to the scale."""
     return {"degradation": ("isotropic", 21, 0.2, float(scale), 0, 0)}
@@ -93,6 +103,8 @@ PUBLISHED: Mapping[str, Mapping[str, Any]] = {
     "dssr-aniso-x4": DSSR | anisotropic(31),
     **{f"dmsr-x{s}": DMSR for s in (2, 3, 4)},
     **{f"dmsr-nf-x{s}": DMSR_NF for s in (2, 3, 4)},
+    "pdm-sr-x4": PDM_SR,
+    "pdm-srgan-x4": PDM_SR | {"loss": {"l1": 0.01, "perceptual": 0.05, "gan": 0.005}},
 }
 
 TERMS = (
@@ -124,6 +136,18 @@ def test_published_numbers_are_the_published_ones(name: str) -> None:
     assert (data.reuse, data.batches, data.shrunk) == (1, 1, ())
     assert recipe.network.options.get("iterations") == wanted["iterations"]
     assert recipe.network.scale == int(name[-1])
+
+
+def test_a_learned_degradation_is_made_as_that_of_2020track1() -> None:
+    sr, gan = load_recipe("pdm-sr-x4"), load_recipe("pdm-srgan-x4")
+    assert sr.pdm == gan.pdm
+    kernel = sr.pdm.kernel_numbers, sr.pdm.kernel_blocks, sr.pdm.features, sr.pdm.kernel_size
+    assert kernel == (3, 8, 64, 11)
+    noise = sr.pdm.noise_numbers, sr.pdm.noise_blocks, sr.pdm.noise_features, sr.pdm.noise_outputs
+    assert noise == (3, 8, 64, 3) and sr.pdm.noise_mix and sr.pdm.noise_spatial
+    assert (sr.pdm.noise_penalty, sr.pdm.centre, sr.pdm.clip) == (100, 0, 50)
+    assert (sr.pdm.discriminator_features, sr.pdm.discriminator_stride) == (64, 1)
+    assert gan.loss.discriminator == "patch" and gan.loss.feature_weights == (0, 0, 0, 0, 1)
 
 
 def test_only_dmsr_without_noise_and_the_gan_go_on_from_other_weights() -> None:

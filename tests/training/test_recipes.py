@@ -24,21 +24,21 @@ def test_bundled_recipes_are_valid(name: str) -> None:
     assert recipe.start.after or "--weights" not in recipe.description
 
 
-def test_every_model_of_the_zoo_but_the_unpaired_has_a_published_recipe() -> None:
+def test_every_model_of_the_zoo_has_a_published_recipe() -> None:
     wanted = {
         *("dan-real-x4", "dan-real-gan-x4", "dan-blur-x2", "dan-blur-x4"),
         *(f"{f}-iso-x{s}" for f in ("danv1", "danv2", "dssr") for s in (2, 3, 4)),
         *(f"{f}-aniso-x{s}" for f in ("danv1", "danv2", "dssr") for s in (2, 4)),
         *(f"{f}-x{s}" for f in ("dmsr", "dmsr-nf") for s in (2, 3, 4)),
-        *("edsr-blur-x2", "edsr-blur-x4"),
+        *("edsr-blur-x2", "edsr-blur-x4", "pdm-sr-x4", "pdm-srgan-x4"),
     }
     assert wanted <= set(recipe_names())
     assert all(load_recipe(name).model == name for name in wanted)
     for model in manifest().values():
         if model.recipe in recipe_names():
             assert load_recipe(model.recipe).data.trained_for == model.preset, model.name
-    trained = {model.name for model in manifest().values() if not model.name.startswith("pdm")}
-    assert trained <= {load_recipe(name).model for name in recipe_names()}
+    made = {load_recipe(name).model for name in recipe_names()}
+    assert {model.name for model in manifest().values()} <= made
 
 
 @pytest.mark.parametrize("kind", ["real-x4", "blur-x4", "blur-x2"])
@@ -130,12 +130,54 @@ def test_mistakes_in_a_recipe_are_explained(change: str, message: str) -> None:
         ("dan-blur-x4", "data.sigma=[0.2, 1.0]", "'data.sigma' is not of .* 'blur'"),
         ("dan-real-x4", "data.noise=[0.0, 50.0]", "'data.noise' is not of .* 'two-stage'"),
         ("dan-real-x4", "data.kernel=15", "'data.kernel' is not of .* 'two-stage'"),
+        ("pdm-sr-x4", "data.sigma=[0.2, 1.0]", "'data.sigma' is not of .*, which is learned"),
+        ("dan-real-x4", "pdm.centre=0.1", "'pdm' is of the degradation 'learned' only"),
+        ("pdm-srgan-x4", "loss.features='squeezenet'", "'loss.feature_weights' are VGG19's"),
         ("dan-real-x4", "loss.emphasis=4.0", "'loss.emphasis' needs to be told of which"),
     ],
 )
 def test_what_would_be_ignored_is_refused(recipe: str, change: str, message: str) -> None:
     with pytest.raises(RecipeError, match=message):
         load_recipe(recipe, [change])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("network={family = 'DANv2'}", "DANv2 learns from true kernels.*DAN, EDSR, RRDB, DSSR"),
+        ("network={family = 'DMSR'}", "DMSR learns from true kernels"),
+        ("phase.0.margin=4", "'phase.0.margin': the degradation 'learned' knows no margin"),
+        ("pdm.kernel_size=10", "'pdm.kernel_size' must be odd, not 10"),
+        ("pdm.noise_outputs=2", "'pdm.noise_outputs' must be 1 or 3"),
+        ("pdm.noise_penalty=-1", "'pdm.noise_penalty' must not be negative"),
+        ("pdm.kernel_size=601", "'phase.0.lr_crop' makes crops of 128 pixels.*needs 301"),
+        ("loss.standardised=true", "no vectors to be standardised"),
+        ("loss.feature_weights=[1.0]", "must be a list of 5 numbers"),
+    ],
+)
+def test_what_cannot_be_with_a_learned_degradation_is_refused(change: str, message: str) -> None:
+    with pytest.raises(RecipeError, match=message):
+        load_recipe("pdm-sr-x4", [change])
+
+
+def test_a_dan_learns_without_a_truth_only_if_nothing_asks_for_it() -> None:
+    dan = "network={family = 'DAN'}"
+    assert load_recipe("pdm-sr-x4", [dan]).network.family == "DAN"
+    with pytest.raises(RecipeError, match=r"'loss\.vector' must be 0"):
+        load_recipe("pdm-sr-x4", [dan, "loss.vector=0.1"])
+    with pytest.raises(RecipeError, match="a part alone learns from true vectors"):
+        load_recipe("pdm-sr-x4", [dan, "phase.0.trains='restorer'"])
+    with pytest.raises(RecipeError, match="only the degradation 'learned' is trained"):
+        load_recipe("dan-real-x4", ["phase.0.trains='degradation'"])
+
+
+def test_another_family_takes_nothing_of_the_networks_table_it_extends(tmp_path: Path) -> None:
+    child = tmp_path / "child.toml"
+    child.write_text("extends = 'pdm-sr-x4'\nname = 'mine'\n[network]\nfamily = 'RRDB'\n")
+    options = load_recipe(str(child)).network.options
+    assert "residual_scale" not in options and options["growth"] == 32
+    child.write_text("extends = 'pdm-sr-x4'\nname = 'mine'\n[network]\nfamily = 'EDSR'\n")
+    assert load_recipe(str(child)).network.options["style"] == "published"
 
 
 def test_what_a_network_cannot_do_is_refused() -> None:

@@ -9,18 +9,25 @@ import torch
 
 from sr_cli.degradation.blur_only import BlurModel
 from tests.training.conftest import one_picture
-from training.degradations import BlurDegrader, degrader
+from training.corpus import Corpus
+from training.degradations import BlurDegrader, Degrader, degrader
+from training.held_out import degraded
 from training.initial import build_network
+from training.losses.objective import Truth
 from training.recipe import load_recipe
 from training.schema import Validation
 from training.validation import ValidationSet
 
 
+def measured(corpus: Corpus, model: Degrader, options: Validation, truth: Truth) -> ValidationSet:
+    return ValidationSet(degraded(corpus, model, options, truth), model.scale, options.strips)
+
+
 def test_a_margin_is_degraded_around_the_same_crop() -> None:
     corpus = one_picture(112)
     model, options = BlurDegrader(BlurModel(2)), Validation(crop=64, degradations=2)
-    bare = ValidationSet(corpus, model, options, "vector")
-    within = ValidationSet(corpus, model, replace(options, margin=12), "vector")
+    bare = measured(corpus, model, options, "vector")
+    within = measured(corpus, model, replace(options, margin=12), "vector")
     assert torch.equal(bare.hr, within.hr) and torch.equal(bare.known, within.known)
     assert bare.lr.shape == within.lr.shape == (2, 3, 32, 32)
     # An 11x11 kernel at x2 reaches three low-resolution pixels; a transform may round otherwise.
@@ -41,7 +48,7 @@ def test_a_picture_that_is_met_exactly_does_not_hide_the_others() -> None:
     )
     options = Validation(crop=64, degradations=1)
     alone, found = (
-        ValidationSet(corpus, BlurDegrader(BlurModel(2)), options, "nothing").bicubic
+        measured(corpus, BlurDegrader(BlurModel(2)), options, "nothing").bicubic
         for corpus in (scene, both)
     )
     assert 0 < alone < 60
@@ -58,7 +65,7 @@ def test_every_degradation_of_every_picture_is_another() -> None:
         names=("scene", "again"),
     )
     options = Validation(crop=64, degradations=3)
-    found = ValidationSet(twice, BlurDegrader(BlurModel(2)), options, "vector").known
+    found = measured(twice, BlurDegrader(BlurModel(2)), options, "vector").known
     assert found is not None and len(found.unique(dim=0)) == 6
 
 
@@ -67,7 +74,7 @@ def test_an_estimated_kernel_is_held_against_the_true_one() -> None:
     model = degrader(recipe)
     network = build_network(recipe, model)
     options = Validation(crop=64, degradations=2)
-    held_out = ValidationSet(one_picture(96), model, options, "kernel")
+    held_out = measured(one_picture(96), model, options, "kernel")
     plain = torch.autocast("cpu", enabled=False)
     scores = held_out(network, trains="all", autocast=plain)
     with torch.no_grad():

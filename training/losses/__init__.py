@@ -16,6 +16,7 @@ from training.losses.objective import (
     Details,
     FirstEstimate,
     MetaRestoration,
+    Nothing,
     Objective,
     Restoration,
     Truth,
@@ -72,6 +73,8 @@ class Objectives:
     def of(self, phase: Phase) -> Objective:
         """The loss of a phase."""
         loss = self.recipe.loss
+        if phase.trains == "degradation":
+            return Nothing()
         if phase.trains == "estimator":
             assert self.estimate is not None
             return FirstEstimate(self.estimate, self.shape)
@@ -111,6 +114,8 @@ def _estimate_loss(
     """The error of the network's estimate, if it makes one, once it is sure that they fit."""
     loss, kind = recipe.loss, recipe.data.degradation
     if isinstance(network, DAN):
+        if kind == "learned":  # which tells no vector
+            return None
         size = network.initial_degradation.shape[1]
         if model.layout is None or len(model.layout) != size:
             raise RecipeError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,19 +43,25 @@ class Features(nn.Module):
 
 VGG19_LAYERS = (64, 64, 0, 128, 128, 0, 256, 256, 256, 256, 0, *(512,) * 4, 0, *(512,) * 4)
 """Output channels of the convolutions; 0 is a pooling."""
-VGG19_WEIGHTS = {2: 0.1, 7: 0.1, 16: 1.0, 25: 1.0, 34: 1.0}
-"""Weights of conv1_2, 2_2, 3_4, 4_4 and 5_4 in RealDAN's option files, by torchvision's layer."""
+VGG19_COMPARED = (2, 7, 16, 25, 34)
+"""conv1_2, 2_2, 3_4, 4_4 and 5_4, by torchvision's number."""
 
 
 class VGG19(Features):
-    """RealDAN's perceptual loss: L1 of features before their ReLU.
+    """RealDAN's and PDM's perceptual loss: L1 of features before their ReLU.
 
     Args:
         state: torchvision's ``vgg19`` state dict.
+        weights: Of the layers `VGG19_COMPARED`; RealDAN's if none are given.
     """
 
-    def __init__(self, state: dict[str, Tensor]) -> None:
+    def __init__(
+        self, state: dict[str, Tensor], weights: Sequence[float] = Loss().feature_weights
+    ) -> None:
         super().__init__()
+        self.weights = {
+            layer: weight for layer, weight in zip(VGG19_COMPARED, weights, strict=True) if weight
+        }
         self._set_colours((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
         layers: list[nn.Module] = []
         channels = 3
@@ -64,7 +71,7 @@ class VGG19(Features):
                 channels = width
             else:
                 layers.append(nn.MaxPool2d(2))
-        self.features = nn.Sequential(*layers[: max(VGG19_WEIGHTS) + 1])
+        self.features = nn.Sequential(*layers[: max(self.weights) + 1])
         wanted = self.state_dict().keys()
         self.load_state_dict({k: v for k, v in state.items() if k in wanted}, strict=False)
         missing = [k for k in wanted if k.startswith("features") and k not in state]
@@ -77,9 +84,9 @@ class VGG19(Features):
         total = torch.zeros((), device=sr.device)
         for number, layer in enumerate(self.features):
             x = layer(x)
-            if number in VGG19_WEIGHTS:
+            if number in self.weights:
                 ours, theirs = x.float().chunk(2)
-                total = total + VGG19_WEIGHTS[number] * F.l1_loss(ours, theirs.detach())
+                total = total + self.weights[number] * F.l1_loss(ours, theirs.detach())
         return total
 
 
@@ -214,7 +221,8 @@ def _loaded(options: Loss) -> Features:
                 " --set loss.features_folder=DIR"
             )
         return SqueezeNet(_read(folder / FEATURES_FILE), _read(folder / HEADS_FILE))
-    return VGG19(_read(folder / "vgg19.safetensors") if folder else _vgg19_of_torchvision())
+    state = _read(folder / "vgg19.safetensors") if folder else _vgg19_of_torchvision()
+    return VGG19(state, options.feature_weights)
 
 
 def _read(path: Path) -> dict[str, Tensor]:

@@ -1,0 +1,300 @@
+"""A degradation is learned from low-quality pictures without their originals (PDM)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+from sr_cli.degradation import kernels
+from sr_cli.degradation.operators import blur
+from sr_cli.networks.dan import DAN
+from tests.conftest import Outcome, scene
+from tests.training.conftest import CPU
+from training.corpus import Corpus, CorpusError, read_corpus
+from training.degradations import Unpaired, degrader
+from training.held_out import paired
+from training.initial import build_network
+from training.learner import Learner
+from training.losses import Objectives
+from training.options import Options
+from training.pool import Pairs
+from training.processes import Processes
+from training.recipe import Recipe, load_recipe
+from training.schema import Validation
+from training.trainer import Trainer
+from training.unpaired import LearnedDegradation, moments, off_centre
+
+TINY = [
+    *("network.features=8", "network.blocks=1", "phase.0.batch=4", "phase.0.lr_crop=24"),
+    *("pdm.features=8", "pdm.noise_features=8", "pdm.kernel_blocks=1", "pdm.noise_blocks=1"),
+    *("pdm.discriminator_features=8", "validation.crop=96"),
+]
+
+
+def tiny(*changes: str) -> Recipe:
+    return load_recipe("pdm-sr-x4", [*TINY, *changes])
+
+
+def some_pairs(count: int = 4, seed: int = 0) -> Pairs:
+    generator = torch.Generator().manual_seed(seed)
+
+    def picture(side: int) -> Tensor:
+        return torch.randint(256, (count, 3, side, side), generator=generator, dtype=torch.uint8)
+
+    return Pairs(picture(24), picture(96), torch.zeros(count, 0))
+
+
+def corpus_of(pictures: Tensor) -> Corpus:
+    """Pictures ``(N, 3, H, W)`` uint8."""
+    count, _, height, width = pictures.shape
+    pixels = pictures.permute(0, 2, 3, 1).reshape(-1, 3)
+    offsets = tuple(range(0, count * height * width, height * width))
+    return Corpus(pixels, ((height, width),) * count, offsets, ("made",) * count, 0, 0)
+
+
+def test_low_quality_crops_stand_in_for_degraded_ones() -> None:
+    low = torch.randint(256, (3, 3, 40, 30), dtype=torch.uint8)
+    model = degrader(tiny(), corpus_of(low))
+    assert isinstance(model, Unpaired) and model.layout is None and model.scale == 4
+    drawn = model.sample(5, torch.Generator().manual_seed(0))
+    crops = (model.apply(torch.zeros(5, 3, 64, 64), drawn) * 255).round().byte()
+    assert crops.shape == (5, 3, 16, 16)
+    windows = low.unfold(2, 16, 1).unfold(3, 16, 1).permute(0, 2, 3, 1, 4, 5).reshape(-1, 3, 16, 16)
+    turned = [windows, windows.transpose(2, 3)]
+    every = torch.cat([w.flip(dims) for w in turned for dims in ([], [2], [3], [2, 3])])
+    for crop in crops:
+        assert bool((every == crop).flatten(1).all(1).any())
+
+
+def test_a_step_learns_and_hands_on_what_was_made_on_8_bit_levels() -> None:
+    learned = LearnedDegradation(tiny(), Processes(CPU))
+    pairs = some_pairs()
+    before = [{k: v.clone() for k, v in n.state_dict().items()} for n in learned.networks]
+    generator = torch.Generator()
+    generator.set_state(learned.drawing.get_state())
+    hr = pairs.hr.float() / 255
+    with torch.no_grad():
+        wanted = learned.model(hr, *learned.model.draw(hr, generator))[0]
+    made, told = learned.step(pairs, 1e-3)
+    assert torch.equal(made.lr, (wanted.clamp(0, 1) * 255).round().byte())
+    assert torch.equal(made.hr, pairs.hr) and made.lr.dtype == torch.uint8
+    assert told.keys() == {"degradation", "patches"}
+    assert all(not term.requires_grad and bool(term.isfinite()) for term in told.values())
+    for network, was in zip(learned.networks, before, strict=True):
+        moved = [
+            float((p.detach() - was[name]).abs().max()) for name, p in network.named_parameters()
+        ]
+        # Adam's first step is as long as its rate.
+        assert max(moved) == pytest.approx(1e-3, rel=0.05)
+
+
+def test_processes_share_what_is_drawn_for_the_whole_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    hr = torch.zeros(2, 3, 96, 96)
+    alone = LearnedDegradation(tiny(), Processes(CPU))
+    kernel, noise = alone._numbers(torch.zeros(4, 3, 96, 96))
+    for index in (0, 1):
+        processes = Processes(CPU)
+        monkeypatch.setattr(processes, "count", 2)
+        monkeypatch.setattr(processes, "index", index)
+        one = LearnedDegradation(tiny(), processes)
+        mine = slice(2 * index, 2 * index + 2)
+        ours = one._numbers(hr)
+        assert torch.equal(ours[0], kernel[mine]) and torch.equal(ours[1], noise[mine])
+
+
+def test_kernels_are_centred_where_a_small_pixel_lies() -> None:
+    one = torch.zeros(1, 11, 11)
+    one[0, 6, 6] = one[0, 7, 7] = 0.5  # the middle of four pixels from 5 on is 6.5
+    assert float(off_centre(one, 4)) == 0
+    assert float(off_centre(one.roll(2, 1), 4)) == pytest.approx(4)
+    mean, variance = moments(one)
+    assert mean.tolist() == [[6.5, 6.5]] and variance.tolist() == [[0.25, 0.25]]
+
+
+SMALL_MODEL = [
+    *("network.scale=2", "phase.0.lr_crop=24", "pdm.kernel_blocks=1", "pdm.features=16"),
+    *("pdm.noise_features=16", "pdm.noise_blocks=1", "pdm.discriminator_features=16"),
+    *("pdm.discriminator_stride=2", "optimiser.beta1=0.5"),
+]
+"""Of a second or two for a hundred steps."""
+
+
+def test_a_blur_is_found_without_originals() -> None:
+    # Low-quality pictures are of other scenes: a Gaussian of 1.5 pixels, then every second pixel.
+    one, sigma = torch.ones(1), 1.5
+    kernel = kernels.blur_kernels(
+        *(kernels.GAUSSIAN * one, sigma * one, sigma * one, 0 * one, one, one, 4 * one),
+        size=9,
+        squared_radius=False,
+    )
+    scenes = torch.stack([torch.from_numpy(scene(128, 128, n)).permute(2, 0, 1) for n in range(12)])
+    low = blur(scenes[6:].float() / 255, kernel.expand(6, -1, -1))[..., ::2, ::2]
+    changes = ["pdm.kernel_size=9", "pdm.noise_numbers=0"]
+    recipe = load_recipe("pdm-sr-x4", [*SMALL_MODEL, *changes])
+    learned = LearnedDegradation(recipe, Processes(CPU))
+    spoiled = degrader(recipe, corpus_of((low.clamp(0, 1) * 255).round().byte()))
+    sharp = Unpaired(1, 48, corpus_of(scenes[:6]))
+    generator = torch.Generator().manual_seed(0)
+    widths: list[float] = []
+    for _ in range(650):
+        hr = sharp.apply(torch.zeros(8, 3, 48, 48), sharp.sample(8, generator))
+        real = spoiled.apply(hr, spoiled.sample(8, generator))
+        pairs = Pairs((real * 255).round().byte(), (hr * 255).round().byte(), torch.zeros(8, 0))
+        learned.step(pairs, 5e-4)
+        with torch.no_grad():
+            found = learned.model.kernel(hr, learned.model.draw(hr, generator)[0])[1]
+        widths.append(float(moments(found)[1].mean().sqrt()))
+    # It begins as wide as the kernel can be, goes past the truth, and comes back to stay.
+    assert widths[0] > 2.4 and min(widths) < 1
+    assert sum(widths[-100:]) / 100 == pytest.approx(sigma, abs=0.25)
+
+
+def test_noise_is_found_where_there_is_some() -> None:
+    def level(deviation: float) -> float:
+        """Mean deviation of what is learned from flat pictures with and without noise."""
+        changes = ["pdm.kernel_size=3", "pdm.noise_penalty=10"]
+        recipe = load_recipe("pdm-sr-x4", [*SMALL_MODEL, *changes])
+        learned = LearnedDegradation(recipe, Processes(CPU))
+        generator = torch.Generator().manual_seed(0)
+
+        def flat(side: int) -> Tensor:
+            colours = 0.2 + 0.6 * torch.rand(8, 3, 1, 1, generator=generator)
+            return colours.expand(8, 3, side, side)
+
+        levels: list[float] = []
+        for _ in range(150):
+            hr, real = flat(48), flat(24)
+            real = real + deviation * torch.randn(real.shape, generator=generator)
+            low = (real.clamp(0, 1) * 255).round().byte()
+            learned.step(Pairs(low, (hr * 255).round().byte(), torch.zeros(8, 0)), 1e-3)
+            with torch.no_grad():
+                noise = learned.model(hr, *learned.model.draw(hr, generator))[2]
+            assert noise is not None
+            levels.append(float(noise.std()))
+        assert levels[0] < 0.005
+        return sum(levels[-50:]) / 50
+
+    assert 0.02 < level(0.05) < 0.08
+    assert level(0.0) < 0.01
+
+
+def learner_of(recipe: Recipe) -> Learner:
+    model = degrader(recipe, corpus_of(some_pairs().lr))
+    network = build_network(recipe, model)
+    return Learner(
+        network, recipe, Objectives(recipe, network, model, CPU), Processes(CPU), half=False
+    )
+
+
+def test_the_network_learns_from_what_was_made_not_from_the_crops_beside() -> None:
+    learner = learner_of(tiny("loss.l1=1"))
+    learner.begin(learner.recipe.phase[0])
+    seen: list[Tensor] = []
+    forward = learner.forward
+    learner.forward = lambda lr: (seen.append(lr), forward(lr))[1]  # type: ignore[func-returns-value]
+    pairs = some_pairs()
+    terms = learner.step(pairs, 1e-3)
+    assert terms.keys() == {"loss", "l1", "degradation", "patches"}
+    assert float(terms["loss"]) == float(terms["l1"])  # the rest is not the network's
+    assert not torch.equal((seen[0] * 255).round().byte(), pairs.lr)
+
+
+def test_a_degradation_that_learns_alone_leaves_the_network_alone() -> None:
+    learner = learner_of(tiny("phase.0.trains='degradation'"))
+    learner.begin(learner.recipe.phase[0])
+    networks = learner.network, learner.average.network
+    before = [{k: v.clone() for k, v in n.state_dict().items()} for n in networks]
+    terms = learner.step(some_pairs(), 1e-3)
+    assert terms.keys() == {"loss", "degradation", "patches"}
+    for network, was in zip(networks, before, strict=True):
+        assert all(torch.equal(v, was[k]) for k, v in network.state_dict().items())
+
+
+def test_a_dan_is_adapted_and_its_estimator_kept() -> None:
+    learner = learner_of(tiny("network={family = 'DAN', features = 8, blocks = 1}"))
+    assert isinstance(learner.network, DAN)
+    learner.begin(learner.recipe.phase[0])
+    before = {k: v.clone() for k, v in learner.network.state_dict().items()}
+    learner.step(some_pairs(), 1e-3)
+    moved = {k for k, v in learner.network.state_dict().items() if not torch.equal(v, before[k])}
+    assert any(key.startswith("restorer.") for key in moved)
+    assert not any(key.startswith(("estimator.", "degradation_")) for key in moved)
+
+
+def trainer(recipe: Recipe, out: Path, photographs: Path, pairs: Path, **how: object) -> Trainer:
+    held_out = paired(pairs, 4, recipe.validation)
+    options = Options(half=False, **how)  # type: ignore[arg-type]
+    low = read_corpus([pairs / "LR"], 24)
+    return Trainer(recipe, read_corpus([photographs], 96), held_out, out, CPU, options, low)
+
+
+def test_a_learned_degradation_is_resumed_to_the_bit(
+    photographs: Path, pairs: Path, tmp_path: Path
+) -> None:
+    two = "phase=[{steps = 3, batch = 4, lr_crop = 24, learning_rate = 1e-3, trains = 'degradation'"
+    two += "}, {steps = 3, batch = 2, lr_crop = 24, learning_rate = 1e-3}]"
+    recipe = tiny(two, "validation.every=3")
+    whole = trainer(recipe, tmp_path / "whole", photographs, pairs)
+    whole.run()
+    for stop in (2, 4):
+        part = trainer(recipe, tmp_path / "parts", photographs, pairs, last_step=stop)
+        assert part.resume() == (stop == 4)
+        part.run()
+    part = trainer(recipe, tmp_path / "parts", photographs, pairs)
+    assert part.resume() and part.run()
+    ours, theirs = part.learner.degradation, whole.learner.degradation
+    assert ours is not None and theirs is not None
+    for mine, other in zip(
+        (part.network, *ours.networks), (whole.network, *theirs.networks), strict=True
+    ):
+        state = other.state_dict()
+        assert all(torch.equal(value, state[key]) for key, value in mine.state_dict().items())
+    lines = [json.loads(line) for line in (tmp_path / "whole" / "log.jsonl").open()]
+    looks = {line["step"]: line["learned"] for line in lines if "learned" in line}
+    assert looks.keys() == {3, 6}
+    assert looks[3].keys() == {"blur_sigma", "noise_sigma"} and 2 < looks[3]["blur_sigma"] < 4
+    # Measured from the second phase on, on the pairs that were given.
+    measured = [line for line in lines if "validation" in line]
+    assert [line["step"] for line in measured] == [6]
+    for step, columns in ((3, 4), (6, 5)):
+        with Image.open(tmp_path / "whole" / "degradation" / f"{step:08d}.png") as sheet:
+            assert sheet.size == (columns * 96, 4 * 96)
+
+
+def test_pairs_are_measured_as_they_are(pairs: Path) -> None:
+    held_out = paired(pairs, 4, Validation(crop=96))
+    assert held_out.lr.shape == (2, 3, 24, 24) and held_out.hr.shape == (2, 3, 96, 96)
+    with Image.open(pairs / "HR" / "1.png") as hr, Image.open(pairs / "LR" / "1.png") as lr:
+        for picture, found, scale in ((hr, held_out.hr, 4), (lr, held_out.lr * 255, 1)):
+            left, top = (picture.width - 24 * scale) // 2, (picture.height - 24 * scale) // 2
+            box = (left, top, left + 24 * scale, top + 24 * scale)
+            wanted = torch.frombuffer(bytearray(picture.crop(box).tobytes()), dtype=torch.uint8)
+            shown = found[1].round().byte().permute(1, 2, 0).flatten()
+            assert torch.equal(shown, wanted)
+
+
+def test_folders_without_pairs_are_explained(pairs: Path, photographs: Path) -> None:
+    with pytest.raises(CorpusError, match=r"holds no pairs at x4.*HR and LR"):
+        paired(photographs, 4, Validation())
+    with pytest.raises(CorpusError, match="holds no pairs at x4"):
+        paired(photographs / "nowhere", 4, Validation())
+    with pytest.raises(CorpusError, match="is not 2 times as large"):
+        paired(pairs, 2, Validation())
+    with pytest.raises(CorpusError, match=r"No pair in .* has 64 low-resolution pixels"):
+        paired(pairs, 4, Validation(crop=256))
+
+
+def test_the_command_line_says_what_is_missing(
+    program: Callable[..., Outcome], photographs: Path, tmp_path: Path
+) -> None:
+    alone = program("train", "pdm-sr-x4", "--data", photographs, "--out", tmp_path / "run")
+    assert alone.status == 1 and "name one or more folders of them with --low DIR" in alone.err
+    other = program("train", "dan-blur-x4", "--data", photographs, "--low", photographs)
+    assert other.status == 2 and "--low" in other.err and "pdm-*" in other.err
+    assert not (tmp_path / "run").exists()
