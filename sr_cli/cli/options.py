@@ -13,7 +13,8 @@ Model = Annotated[
     typer.Option(
         "--model",
         "-m",
-        help="Name from `sr-cli models list`, a weights file, or hf:owner/repo/file\\[@revision].",
+        help="Name from `sr-cli models list`, a weights file, or hf:owner/repo/file\\[@revision]; "
+        "FIRST+SECOND:0.3 mixes two of one network.",
     ),
 ]
 

@@ -21,7 +21,7 @@ from sr_cli.cli.inputs import (
     output_path,
     plan_outputs,
 )
-from sr_cli.zoo.manifest import DEFAULT_MODEL
+from sr_cli.zoo.manifest import DEFAULT_MODEL, SHARP_MODEL
 
 
 def upscale(
@@ -42,6 +42,15 @@ def upscale(
         ),
     ] = None,
     model: options.Model = DEFAULT_MODEL,
+    sharpness: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            max=1,
+            help=f"0 is {DEFAULT_MODEL}, faithful; 1 is {SHARP_MODEL}, sharp; between them lies "
+            "any measure.",
+        ),
+    ] = None,
     format: Annotated[
         str | None,
         typer.Option(
@@ -119,6 +128,8 @@ def upscale(
     Example: find . -name "*.jpg" | sr-cli upscale - -o large/ --skip-existing
     """
     side = options.tile_side(tile)
+    if sharpness is not None:
+        model = _between(model, sharpness)
     folder = out is not None and out.endswith(("/", os.sep))
     if skip_existing and overwrite:
         raise typer.BadParameter("--skip-existing and --overwrite contradict each other")
@@ -168,6 +179,18 @@ def upscale(
             page.write(report, tally.counts, failures)
     if tally.failures:
         raise typer.Exit(1)
+
+
+def _between(model: str, sharpness: float) -> str:
+    """The model of a sharpness."""
+    if model not in (DEFAULT_MODEL, SHARP_MODEL):
+        raise typer.BadParameter(
+            f"--sharpness lies between {DEFAULT_MODEL} and {SHARP_MODEL}, so it goes without "
+            "--model; two others are mixed as --model FIRST+SECOND:SHARE"
+        )
+    if sharpness in (0, 1):
+        return SHARP_MODEL if sharpness else DEFAULT_MODEL
+    return f"{DEFAULT_MODEL}+{SHARP_MODEL}:{sharpness:.6f}".rstrip("0")
 
 
 def _check_format(format: str | None) -> None:

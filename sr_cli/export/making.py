@@ -23,6 +23,7 @@ from sr_cli.temporary import replacing, sweep
 from sr_cli.zoo import store
 from sr_cli.zoo.loading import LoadedModel, load, weights_file
 from sr_cli.zoo.manifest import find, of_digest
+from sr_cli.zoo.mixture import parse
 
 HIGHEST_OPSET = 23
 """What torch's exporter writes."""
@@ -48,6 +49,9 @@ def source(name: str) -> Source:
     Raises:
         ZooError: There is no such model, or its weights cannot be had.
     """
+    if parse(name) is not None:  # which is in no file
+        loaded = load(name)
+        return Source(loaded, loaded.digest, None)
     path = weights_file(name) or store.locate(find(name))
     loaded = load(name)
     digest = store.sha256(path)

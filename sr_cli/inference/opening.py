@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 from sr_cli.degradation.layout import Layout
 from sr_cli.inference.engine import Engine
 from sr_cli.inference.errors import InferenceError as InferenceError
+from sr_cli.zoo.mixture import parse
 
 if TYPE_CHECKING:
     import torch
@@ -54,8 +55,9 @@ def open_model(
     """Load a model and put it on a device.
 
     Args:
-        name: From the manifest, a path, or ``hf:owner/repo/file[@revision]``.  A file that ends in
-            ``.onnx`` needs neither the manifest nor torch.
+        name: From the manifest, a path, ``hf:owner/repo/file[@revision]``, or a mixture of two of
+            these (`sr_cli.zoo.mixture`).  A file that ends in ``.onnx`` needs neither the manifest
+            nor torch.
         device: ``auto``, or as torch names it.
         precision: ``auto`` for the fastest that the device computes in by itself, or what an
             ``.onnx`` file is in.
@@ -75,6 +77,11 @@ def open_model(
 
             path = hub.fetch(hub.parse_reference(name))
         return _of_file(path, name, device, precision, backend)
+    if parse(name) is not None and (backend == "onnx" or precision == "int8" or not _has_torch()):
+        raise InferenceError(
+            f"{name} is a mixture of two models, which ONNX Runtime runs as a file: make one by "
+            f"`sr-cli export-onnx -m {name} -o mixture.onnx`."
+        )
     by_onnx = backend == "auto" and (precision == "int8" or not _has_torch())
     if backend == "onnx" or by_onnx:
         return _exported(name, device, precision, told)

@@ -17,6 +17,7 @@ from sr_cli.networks.family import Family
 from sr_cli.networks.stages import SuperResolver
 from sr_cli.zoo import hub, store, weights
 from sr_cli.zoo.manifest import ZooError, find, of_digest
+from sr_cli.zoo.mixture import mixed, parse
 
 LARGEST_OPTION = 1024
 """No whole number among a network's options is larger; one in a header that is would only keep the
@@ -57,11 +58,16 @@ def load(name: str) -> LoadedModel:
     """A model in evaluation mode on the CPU, float32.
 
     Args:
-        name: A name of the manifest, a path of a weights file, or ``hf:owner/repo/file[@rev]``.
+        name: A name of the manifest, a path of a weights file, ``hf:owner/repo/file[@rev]``, or
+            two of these as ``FIRST+SECOND:SHARE`` (`sr_cli.zoo.mixture`).
 
     Raises:
-        ZooError: There is no such model, or its weights cannot be had, read or recognised.
+        ZooError: There is no such model, or its weights cannot be had, read or recognised, or two
+            that are to be mixed are different networks.
     """
+    mixture = parse(name)
+    if mixture is not None:
+        return mixed(load(mixture.first), load(mixture.second), mixture.share, name)
     path = weights_file(name)
     if path is not None:
         return _from_file(path, name)

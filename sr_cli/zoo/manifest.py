@@ -20,6 +20,8 @@ from sr_cli.zoo.schema import SCHEMA_VERSION, problems
 
 FILE_NAME = "weights_manifest.json"
 DEFAULT_MODEL = "dan-real-x4"
+SHARP_MODEL = "dan-real-gan-x4"
+"""Whose weights were trained on from the default model's, so that the two can be mixed."""
 
 Tiling = Literal["exact", "local", "blended"]
 

@@ -1,0 +1,89 @@
+"""Two models in one: the networks between them.  Imports no torch by itself.
+
+Weights that were trained on from each other lie on a line of which every point is a network (Wang
+et al., "ESRGAN", Sec. 3.4), so that sharpness can be had in any measure.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from sr_cli.zoo.manifest import ZooError
+
+if TYPE_CHECKING:
+    from sr_cli.zoo.loading import LoadedModel
+
+_FORM = re.compile(r"(?P<first>[^+]+)\+(?P<second>[^+]+):(?P<share>[01](?:\.\d+)?)")
+
+
+@dataclasses.dataclass(frozen=True)
+class Mixture:
+    """What is to be mixed."""
+
+    first: str
+    second: str
+    share: float
+    """Of the second, 0 to 1."""
+
+
+def parse(name: str) -> Mixture | None:
+    """The mixture that ``FIRST+SECOND:SHARE`` names; None if a name is none.
+
+    Raises:
+        ZooError: The share is more than the whole.
+    """
+    found = _FORM.fullmatch(name)
+    if found is None:
+        return None
+    share = float(found["share"])
+    if share > 1:
+        raise ZooError(f"{name}: the share of {found['second']} must be from 0 to 1.")
+    return Mixture(found["first"], found["second"], share)
+
+
+def mixed(first: LoadedModel, second: LoadedModel, share: float, name: str) -> LoadedModel:
+    """A model whose weights lie between those of two others.
+
+    Args:
+        first: One end.
+        second: The other end.
+        share: Of the second, 0 to 1.
+        name: What to call it.
+
+    Returns:
+        The model.  Of its estimates the worse of both is told: nobody has measured in between.
+
+    Raises:
+        ZooError: They are different networks.
+    """
+    network = copy.deepcopy(first.network)
+    ours, theirs = network.state_dict(), second.network.state_dict()
+    alike = type(network) is type(second.network) and ours.keys() == theirs.keys()
+    iterations = {getattr(some, "iterations", None) for some in (network, second.network)}
+    if not alike or len(iterations) > 1 or any(ours[k].shape != theirs[k].shape for k in ours):
+        raise ZooError(
+            f"{first.name} and {second.name} are different networks, and only weights of the same "
+            "one can be mixed."
+        )
+    network.load_state_dict(
+        {
+            key: value.lerp(theirs[key], share) if value.is_floating_point() else value
+            for key, value in ours.items()
+        }
+    )
+    known = first.estimate.keys() & second.estimate.keys()
+    estimate: Mapping[str, Mapping[str, float]] = {
+        key: min(
+            (first.estimate[key], second.estimate[key]), key=lambda skill: skill["correlation"]
+        )
+        for key in first.estimate
+        if key in known
+    }
+    layout = first.layout if first.layout == second.layout else None
+    return dataclasses.replace(
+        first, name=name, network=network.eval(), layout=layout, estimate=estimate
+    )
