@@ -78,7 +78,7 @@ class Likeness:
         """
         device = self.degradation.device
         # A copy, as statistics of a batch are wanted, and not to be remembered.
-        model = copy.deepcopy(self.degradation.model)
+        model = copy.deepcopy(self.degradation.settled)
         made, kernels, noise = model(
             self.hr.to(device), *(numbers.to(device) for numbers in self.numbers)
         )

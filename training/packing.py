@@ -21,6 +21,8 @@ FOLDER = "release"
 """Within a run's folder."""
 WEIGHTS = "ema.safetensors"
 """The weights' average, beside it."""
+DEGRADATION = "degradation.safetensors"
+"""The degradation that was learned with them, where one was."""
 
 
 def pack(run: Path, recipe: Recipe, device: torch.device) -> Iterator[str]:

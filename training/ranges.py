@@ -39,6 +39,7 @@ SECTIONS: Mapping[str, Mapping[str, Range]] = {
         **dict.fromkeys(("kernel_size", "kernel_numbers", "kernel_blocks", "features"), POSITIVE),
         **dict.fromkeys(("noise_blocks", "noise_features"), POSITIVE),
         **dict.fromkeys(("discriminator_features", "discriminator_stride"), POSITIVE),
+        "ema": FRACTION,
         **dict.fromkeys(("noise_numbers", "noise_penalty", "centre", "clip"), NOT_NEGATIVE),
     },
     "optimiser": {

@@ -126,6 +126,9 @@ class PDM:
     """Of its second and third one; 2 costs an eighth and sees twice as far."""
     clip: float = 50.0
     """Largest norm of the degradation's gradient and of its discriminator's."""
+    ema: float = 0.0
+    """Decay of the moving average of the generators' weights, which then makes what the network
+    learns from.  While they learn, generators swing about what they are to find."""
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from sr_cli.networks.stages import SuperResolver
 from sr_cli.zoo import weights
+from sr_cli.zoo.learned import NETWORK
 from sr_cli.zoo.manifest import ZooError
 from training.corpus import Corpus
 from training.degradations import degrader
@@ -31,7 +32,7 @@ from training.likeness import Likeness
 from training.losses import Objectives
 from training.losses.features import FeaturesError
 from training.options import Options
-from training.packing import WEIGHTS
+from training.packing import DEGRADATION, WEIGHTS
 from training.processes import Processes
 from training.progress import Clock, Health, Progress
 from training.schedule import Position
@@ -422,6 +423,10 @@ class Trainer:
             return
         try:
             weights.write_exact(path, self.average.state_dict(), network.family, options, **facts)
+            if (learned := self.learner.degradation) is not None:
+                path = self.out / DEGRADATION
+                pdm = learned.settled.state_dict()
+                weights.write_exact(path, pdm, NETWORK, learned.options, **facts)
         except OSError as error:
             raise TrainingError(f"{path} could not be written: {error.strerror}.") from None
 

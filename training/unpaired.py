@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from sr_cli.networks.pdm import PDM, PatchGAN
 from training import schema
+from training.averaging import Average
 from training.losses.adversary import Adversary, squares
 from training.optimisers import load_moments
 from training.pool import Pairs
@@ -71,11 +72,14 @@ class LearnedDegradation:
         self.processes = processes
         self.device = processes.device
         torch.manual_seed(recipe.seed + 1)
-        self.model = PDM(**options_of(settings, recipe.network.scale)).to(self.device)
+        self.options = options_of(settings, recipe.network.scale)
+        """Keywords of `model`'s constructor."""
+        self.model = PDM(**self.options).to(self.device)
         judge = PatchGAN(settings.discriminator_features, settings.discriminator_stride)
         rate = recipe.phase[0].learning_rate
         betas = (recipe.optimiser.beta1, recipe.optimiser.beta2)
         laid_out: nn.Module = judge.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.average = Average(self.model, settings.ema) if settings.ema else None
         self.adversary = Adversary(
             laid_out, 1.0, rate, betas, measure=squares, halved=True, clip=settings.clip
         )
@@ -91,11 +95,12 @@ class LearnedDegradation:
             rate: Learning rate of degradation and discriminator.
 
         Returns:
-            The same high-resolution crops with what was made of them before this step, on 8-bit
-            levels, and what to log.
+            The same high-resolution crops with what was made of them, on 8-bit levels, by the
+            generators before this step or by their average behind it; and what to log.
         """
         hr, real = pairs.hr.float() / 255, pairs.lr.float() / 255
-        made, kernels, noise = self.model(hr, *self._numbers(hr))
+        numbers = self._numbers(hr)
+        made, kernels, noise = self.model(hr, *numbers)
         loss = self.adversary.opinion(made)
         if noise is not None:
             loss = loss + self.settings.noise_penalty * noise.square().mean()
@@ -114,9 +119,18 @@ class LearnedDegradation:
         self.adversary.forget()
         judged = self.adversary.passes([(made, real)])
         self.adversary.step(rate, self.processes.average_gradients)
+        if self.average is not None:
+            self.average.update(self.model)
+            with torch.no_grad():
+                made = self.average.network(hr, *numbers)[0]
         told = {"degradation": loss.detach(), "patches": judged}
         lr = (made.clamp(0, 1) * 255).round().byte()
         return Pairs(lr, pairs.hr, pairs.truth), told
+
+    @property
+    def settled(self) -> PDM:
+        """What makes the pairs: the moving average, if there is one."""
+        return self.model if self.average is None else self.average.network
 
     def _numbers(self, hr: Tensor) -> tuple[Tensor, Tensor]:
         """This process's share of what is drawn for the whole batch, on the device."""
@@ -127,9 +141,13 @@ class LearnedDegradation:
         return send(kernel[mine], self.device), send(noise[mine], self.device)
 
     @property
-    def networks(self) -> tuple[nn.Module, nn.Module]:
+    def networks(self) -> tuple[nn.Module, ...]:
         """All that learns here."""
-        return self.model, self.adversary.discriminator
+        return self.model, self.adversary.discriminator, *self._averaged
+
+    @property
+    def _averaged(self) -> tuple[nn.Module, ...]:
+        return () if self.average is None else (self.average.network,)
 
     def state(self) -> dict[str, Any]:
         """Everything that going on needs."""
@@ -138,6 +156,8 @@ class LearnedDegradation:
             "optimiser": self.optimiser.state_dict(),
             "adversary": self.adversary.state(),
             "drawing": self.drawing.get_state(),
+            "average": {} if self.average is None else self.average.network.state_dict(),
+            "average_steps": 0 if self.average is None else self.average.steps,
         }
 
     def load(self, state: dict[str, Any]) -> None:
@@ -146,3 +166,6 @@ class LearnedDegradation:
         load_moments(self.optimiser, state["optimiser"])
         self.adversary.load(state["adversary"])
         self.drawing.set_state(state["drawing"].cpu())
+        if self.average is not None:
+            self.average.network.load_state_dict(state["average"])
+            self.average.steps = state["average_steps"]

@@ -7,7 +7,7 @@ import json
 import math
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
 import typer
 
@@ -16,8 +16,8 @@ from sr_cli.cli.inputs import Source, find_sources, plan_outputs
 from sr_cli.zoo.manifest import DEFAULT_MODEL
 
 if TYPE_CHECKING:
-    from sr_cli.degradation.repeatable import RepeatableTwoStage
-    from sr_cli.degradation.two_stage import TwoStage
+    from torch import Tensor
+
     from sr_cli.images.picture import Floats
 
 
@@ -30,7 +30,10 @@ def degrade(
     ] = False,
     degradation: Annotated[
         Path | None,
-        typer.Option(help="JSON of estimate-degradation or degrade, to be applied instead."),
+        typer.Option(
+            help="JSON of estimate-degradation or degrade, to be applied instead; or the "
+            "degradation.safetensors that training by a recipe pdm-* has left."
+        ),
     ] = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace existing outputs.")
@@ -43,22 +46,17 @@ def degrade(
     if out.exists() and not out.is_dir():
         raise typer.BadParameter(f"{out} is a file, and -o names a folder")
     sources = find_sources(images, recursive=recursive)
-    replay = None if degradation is None else _vector(degradation)
-    import torch
-
-    from sr_cli.degradation.repeatable import RepeatableTwoStage
+    how = _way(degradation)
     from sr_cli.images import DiskFullError
 
-    model = RepeatableTwoStage()
-    drawn = None if replay is None else model.decode(torch.tensor(replay))
     failed = 0
     targets = plan_outputs(sources, out, "", ".png", folder=True)
     originals = {os.path.realpath(source.path) for source in sources}
     for number, (source, target) in enumerate(zip(sources, targets, strict=True), 1):
         try:
             _check_targets(target, originals, overwrite=overwrite)
-            lr, vector, notes = _degraded(source, model, seed, drawn)
-            _write(target, lr, _facts(vector, model.preset, seed), keep=not overwrite)
+            lr, facts, notes = _degraded(source, how, seed)
+            _write(target, lr, facts, keep=not overwrite)
             for note in notes:
                 console.note(f"{source.path}: {note}")
         except Exception as error:
@@ -84,29 +82,79 @@ def _check_targets(target: Path, originals: set[str], *, overwrite: bool) -> Non
             raise PictureError(f"{path} is a folder")
 
 
-def _degraded(
-    source: Source, model: RepeatableTwoStage, seed: int, drawn: TwoStage | None
-) -> tuple[Floats, list[float], list[str]]:
-    """The small picture, its vector, and what there is to say of it."""
+class _Way(Protocol):
+    """How pictures are degraded."""
+
+    scale: int
+    smallest: int
+    """Pixels that the shorter side must have."""
+
+    def __call__(self, hr: Tensor, seed: int) -> tuple[Tensor, dict[str, Any]]:
+        """Degrade ``(3, H, W)`` in [0, 1]: the small picture, and what there is to say of it."""
+
+
+class _ByRules:
+    """The two-stage degradation, drawn by the seed or replayed."""
+
+    def __init__(self, replay: list[float] | None) -> None:
+        import torch
+
+        from sr_cli.degradation.repeatable import RepeatableTwoStage
+        from sr_cli.degradation.two_stage import SMALLEST_SIDE
+
+        self.model = RepeatableTwoStage()
+        self.scale, self.smallest = self.model.scale, SMALLEST_SIDE
+        self.drawn = None if replay is None else self.model.decode(torch.tensor(replay))
+
+    def __call__(self, hr: Tensor, seed: int) -> tuple[Tensor, dict[str, Any]]:
+        lr, vector = self.model.degrade(hr, seed, self.drawn)
+        return lr, _facts(vector.tolist(), self.model.preset)
+
+
+class _Learned:
+    """A degradation that was learned from pictures."""
+
+    def __init__(self, path: Path) -> None:
+        from sr_cli.zoo.learned import load_learned
+
+        self.model = load_learned(path)
+        self.name = path.name
+        self.scale = self.model.kernel.scale
+        self.smallest = max(self.model.kernel.size // 2 + 1, self.scale)
+
+    def __call__(self, hr: Tensor, seed: int) -> tuple[Tensor, dict[str, Any]]:
+        import torch
+
+        lr, kernels = self.model.degrade(hr[None], torch.Generator().manual_seed(seed))
+        return lr[0], {"layout": None, "learned": self.name, "kernel": kernels[0].tolist()}
+
+
+def _way(degradation: Path | None) -> _Way:
+    if degradation is not None and degradation.suffix.lower() in (".safetensors", ".pth", ".pt"):
+        return _Learned(degradation)
+    return _ByRules(None if degradation is None else _vector(degradation))
+
+
+def _degraded(source: Source, how: _Way, seed: int) -> tuple[Floats, dict[str, Any], list[str]]:
+    """The small picture, what was done to it, and what there is to say of the large one."""
     import torch
 
     from sr_cli.degradation.repeatable import seed_for
-    from sr_cli.degradation.two_stage import SMALLEST_SIDE
     from sr_cli.images import PictureError, read, visible_rgb
 
     if source.problem:
         raise PictureError(source.problem)
     picture = read(source.content)
     rgb = visible_rgb(picture)
-    height, width = (side // model.scale * model.scale for side in rgb.shape[:2])
-    if min(height, width) < SMALLEST_SIDE:
-        raise PictureError(f"its sides must be at least {SMALLEST_SIDE} pixels")
+    height, width = (side // how.scale * how.scale for side in rgb.shape[:2])
+    if min(height, width) < how.smallest:
+        raise PictureError(f"its sides must be at least {how.smallest} pixels")
     hr = torch.from_numpy(rgb[:height, :width].copy()).permute(2, 0, 1)
-    lr, vector = model.degrade(hr, seed_for(source.path.name, seed), drawn)
+    lr, facts = how(hr, seed_for(source.path.name, seed))
     notes = [*picture.metadata.notes]
     if picture.alpha is not None:
         notes.append("its transparency is left out")
-    return lr.permute(1, 2, 0).numpy(), vector.tolist(), notes
+    return lr.permute(1, 2, 0).numpy(), {**facts, "seed": seed}, notes
 
 
 def _write(target: Path, rgb: Floats, facts: dict[str, Any], *, keep: bool) -> None:
@@ -122,13 +170,12 @@ def _write(target: Path, rgb: Floats, facts: dict[str, Any], *, keep: bool) -> N
         write(Picture(rgb), target, keep=keep)
 
 
-def _facts(vector: list[float], preset: str, seed: int) -> dict[str, Any]:
+def _facts(vector: list[float], preset: str) -> dict[str, Any]:
     from sr_cli.degradation.layout import TWO_STAGE
 
     return {
         "layout": TWO_STAGE.name,
         "preset": preset,
-        "seed": seed,
         "vector": vector,
         "values": TWO_STAGE.decode(vector),
     }
@@ -147,9 +194,12 @@ def _vector(path: Path) -> list[float]:
             )
         content: Any = json.loads(text)
         found = content.get("degradation", content)
-        if found.get("layout", TWO_STAGE.name) != TWO_STAGE.name:
+        layout = found.get("layout", TWO_STAGE.name)
+        if layout is None:  # numbers that nobody knows, or a learned degradation, which has none
+            raise ValueError
+        if layout != TWO_STAGE.name:
             raise console.CommandError(
-                f"{path} is an estimate of the kind '{found['layout']}'; only those of the kind "
+                f"{path} is an estimate of the kind '{layout}'; only those of the kind "
                 f"'{TWO_STAGE.name}', as of {DEFAULT_MODEL}, can be replayed."
             )
         vector = found["vector"]

@@ -228,6 +228,23 @@ class PDM(nn.Module):
         noise = self.noise(lr, noise_z)
         return lr + noise, kernel, noise
 
+    @torch.no_grad()
+    def degrade(
+        self, hr: Tensor, generator: torch.Generator | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Pictures as files hold them, each degraded by a draw of its own.
+
+        Args:
+            hr: ``(N, 3, scale*H, scale*W)`` RGB in [0, 1].
+            generator: See `draw`.
+
+        Returns:
+            The small pictures ``(N, 3, H, W)`` on 8-bit levels, and the kernels
+            ``(N, size, size)``.
+        """
+        lr, kernels, _ = self(hr, *self.draw(hr, generator))
+        return (lr.clamp(0, 1) * 255).round() / 255, kernels
+
 
 def soft_round(x: Tensor) -> Tensor:
     """The first terms of rounding's Fourier series, which has a gradient everywhere."""

@@ -53,7 +53,8 @@ def here(model: Model) -> Path | None:
 def how_to_get(model: Model) -> str:
     """Two sentences for users of a model that has no weights."""
     if has_recipe(model.recipe):
-        advice = f"Train it with `sr-cli train {model.recipe} --data DIR`"
+        low = " --low DIR" if model.preset == "learned" else ""
+        advice = f"Train it with `sr-cli train {model.recipe} --data DIR{low}`"
     else:
         advice = (
             "There is no recipe for it yet either, but a published checkpoint of it works as "

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from sr_cli.degradation import kernels
 from sr_cli.degradation.operators import blur
+from sr_cli.degradation.repeatable import seed_for
 from sr_cli.networks.dan import DAN
 from tests.conftest import Outcome, scene
 from tests.training.conftest import CPU
@@ -92,6 +93,22 @@ def test_a_step_learns_and_hands_on_what_was_made_on_8_bit_levels() -> None:
         ]
         # Adam's first step is as long as its rate.
         assert max(moved) == pytest.approx(1e-3, rel=0.05)
+
+
+def test_what_settles_makes_the_pairs_where_it_is_asked_for() -> None:
+    learned = LearnedDegradation(tiny("pdm.ema=0.9"), Processes(CPU))
+    pairs, generator = some_pairs(), torch.Generator()
+    for _ in range(3):
+        generator.set_state(learned.drawing.get_state())
+        made, _ = learned.step(pairs, 1e-3)
+    assert learned.average is not None and learned.settled is learned.average.network
+    assert learned.average.steps == 3 and len(learned.networks) == 3
+    hr = pairs.hr.float() / 255
+    numbers = learned.model.draw(hr, generator)
+    with torch.no_grad():
+        wanted, raw = (some(hr, *numbers)[0] for some in (learned.settled, learned.model))
+    assert torch.equal(made.lr, (wanted.clamp(0, 1) * 255).round().byte())
+    assert not torch.equal(wanted, raw)
 
 
 def test_processes_share_what_is_drawn_for_the_whole_batch(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -239,7 +256,7 @@ def test_a_learned_degradation_is_resumed_to_the_bit(
 ) -> None:
     two = "phase=[{steps = 3, batch = 4, lr_crop = 24, learning_rate = 1e-3, trains = 'degradation'"
     two += "}, {steps = 3, batch = 2, lr_crop = 24, learning_rate = 1e-3}]"
-    recipe = tiny(two, "validation.every=3")
+    recipe = tiny(two, "validation.every=3", "pdm.ema=0.9")
     whole = trainer(recipe, tmp_path / "whole", photographs, pairs)
     whole.run()
     for stop in (2, 4):
@@ -298,3 +315,44 @@ def test_the_command_line_says_what_is_missing(
     other = program("train", "dan-blur-x4", "--data", photographs, "--low", photographs)
     assert other.status == 2 and "--low" in other.err and "pdm-*" in other.err
     assert not (tmp_path / "run").exists()
+
+
+def test_what_was_learned_degrades_pictures(
+    program: Callable[..., Outcome], photographs: Path, pairs: Path, tmp_path: Path
+) -> None:
+    recipe = tiny("phase.0.steps=2", "phase.0.batch=2", "pdm.kernel_size=9", "network.scale=2")
+    low = read_corpus([pairs / "LR"], 24)
+    options = Options(half=False)
+    corpus = read_corpus([photographs], 96)
+    run = Trainer(recipe, corpus, None, tmp_path / "run", CPU, options, low)
+    assert run.run() and run.learner.degradation is not None
+    file = tmp_path / "run" / "degradation.safetensors"
+    for folder in ("a", "b"):
+        done = program("degrade", photographs, "-o", tmp_path / folder, "--degradation", file)
+        assert done.status == 0, done.err
+    with Image.open(tmp_path / "a" / "0.png") as first, Image.open(tmp_path / "b" / "0.png") as b:
+        assert first.size == (110, 100) and first.tobytes() == b.tobytes()
+        shown = torch.frombuffer(bytearray(first.tobytes()), dtype=torch.uint8)
+    facts = json.loads((tmp_path / "a" / "0.json").read_text())
+    assert facts["learned"] == file.name and facts["layout"] is None and facts["seed"] == 0
+    # By hand: the network as it was trained, told the numbers that the seed draws.
+    model = run.learner.degradation.model.eval()
+    with Image.open(photographs / "0.png") as picture:
+        pixels = torch.frombuffer(bytearray(picture.tobytes()), dtype=torch.uint8)
+    hr = pixels.view(200, 220, 3).permute(2, 0, 1)[None].float() / 255
+    generator = torch.Generator().manual_seed(seed_for("0.png", 0))
+    with torch.no_grad():
+        lr, kernel, _ = model(hr, *model.draw(hr, generator))
+    wanted = (lr[0].clamp(0, 1) * 255).round().byte().permute(1, 2, 0).flatten()
+    assert torch.equal(shown, wanted)
+    torch.testing.assert_close(torch.tensor(facts["kernel"]), kernel[0], atol=1e-6, rtol=0)
+    replayed = program(
+        *("degrade", photographs / "0.png", "-o", tmp_path / "c"),
+        *("--degradation", tmp_path / "a" / "0.json"),
+    )
+    assert replayed.status == 1 and "holds no degradation vector" in replayed.err
+    other = program(
+        *("degrade", photographs / "0.png", "-o", tmp_path / "d"),
+        *("--degradation", tmp_path / "run" / "ema.safetensors"),
+    )
+    assert other.status == 1 and "holds no learned degradation" in other.err
