@@ -275,9 +275,12 @@ def reason(error: Exception) -> str:
     """
     from sr_cli.images import PictureError
     from sr_cli.inference.errors import InferenceError
+    from sr_cli.temporary import APPEARED, AppearedError
 
     if isinstance(error, PictureError | InferenceError | _NotTriedError):
         return str(error)
+    if isinstance(error, AppearedError):
+        return APPEARED
     if isinstance(error, OSError):
         return os.strerror(error.errno) if error.errno else str(error)
     if isinstance(error, MemoryError) or (

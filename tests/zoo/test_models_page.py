@@ -5,6 +5,7 @@ With SR_CLI_WRITE_DOCS set the page is written; else the one that is there must 
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator, Sequence
 from functools import cache
@@ -15,6 +16,7 @@ import torch
 
 from sr_cli.networks import registry
 from sr_cli.zoo import store
+from sr_cli.zoo.loading import load as zoo_load
 from sr_cli.zoo.manifest import DEFAULT_MODEL, Model, manifest
 from tests.networks.references import CONDENSED, HERE, load
 
@@ -40,9 +42,30 @@ the registry of networks; the tests fail if this page is not what they find.
   in brackets. Figures of different data do not compare.
 """
 
-FOOT = """
+BETWEEN = """
+## Between two models
+
+Weights that were trained on from each other lie on a line of which every point is a network (Wang
+et al., "ESRGAN", Sec. 3.4). `upscale --sharpness 0.5` takes a point between dan-real-x4 (0) and
+dan-real-gan-x4 (1); `--model FIRST+SECOND:0.5`, in every command and in Python, does so with any
+two weights of one network. Estimates are told with the worse of both skills. The 20 held-out
+photographs under `real`:
+
+| sharpness | PSNR-Y | SSIM-Y | lpips-squeeze | niqe-own |
+| --- | --- | --- | --- | --- |"""
+
+STORED = ("real-val.json", "mixture-val.json", "real-dan-real-gan-x4-val.json")
+"""Runs at the sharpness 0, 0.5 and 1, in docs/results: of these weights, or the page is wrong."""
+
+BESIDES = """
 Besides, `bicubic` interpolation is printed beside every model by `sr-cli evaluate`; it has no
-network and no entry. PDM's degradation networks and all discriminators are for training only.
+network and no entry. PDM's degradation networks and all discriminators are for training only
+(but `sr-cli degrade --degradation` takes the former's weights).
+"""
+
+FOOT = """
+    sr-cli evaluate --model dan-real-x4+dan-real-gan-x4:0.5 --data val --protocol real --seed 0 \\
+        --features features --niqe --json > docs/results/mixture-val.json
 
 ## Other files
 
@@ -124,11 +147,24 @@ def ours(model: Model) -> str:
     return f"{one['protocol']}, {one['data']}: {one['psnr_y']:.2f} ({one['bicubic_psnr_y']:.2f})"
 
 
+def measured(file: str) -> Iterator[str]:
+    run = json.loads((PAGE.parent / "results" / file).read_text(encoding="utf-8"))
+    (name,) = run["methods"].keys() - {"bicubic"}
+    assert run["weights"][name] == zoo_load(name).digest, f"{file} is of other weights"
+    figures = run["methods"][name]
+    for key, places in (("psnr_y", 2), ("ssim_y", 3), ("lpips_squeeze", 3), ("niqe_own", 2)):
+        yield f"{figures[key]:.{places}f}"
+
+
 def page() -> Iterator[str]:
     yield HEAD
     head = ("Model", "Network", "Checked", "Tiles", "Estimate", "Recipe", "Weights", "Paper")
     for cells in ((*head, "Ours"), ["---"] * 9, *map(row, manifest().values())):
         yield f"| {' | '.join(cells)} |"
+    yield BESIDES.rstrip()
+    yield BETWEEN
+    for sharpness, file in zip(("0", "0.5", "1"), STORED, strict=True):
+        yield f"| {sharpness} | {' | '.join(measured(file))} |"
     yield FOOT.rstrip()
 
 
