@@ -49,16 +49,13 @@ def mean(
     if not (all(share >= 0 for share in shares) and 0 < sum(shares) < math.inf):
         raise ValueError("shares must not be below zero, nor all be zero")
     part = torch.tensor([share / sum(shares) for share in shares])
-    first = states[0]
-    for other in states[1:]:
-        for name in first.keys() | other.keys():
-            if name not in first or name not in other or first[name].shape != other[name].shape:
-                raise ValueError(f"'{name}' is not in all of them with the same shape")
+    if (name := weights.misfit(states)) is not None:
+        raise ValueError(f"'{name}' is not in all of them with the same shape")
     return {
         name: torch.tensordot(part, torch.stack([state[name].float() for state in states]), 1)
         if value.is_floating_point()
         else value
-        for name, value in first.items()
+        for name, value in states[0].items()
     }
 
 

@@ -87,10 +87,10 @@ def _check_sides(recipe: Recipe, source: str) -> None:
     smallest = 8 * scale
     if recipe.data.degradation == "two-stage":
         smallest = SMALLEST_SIDE
-    elif recipe.data.degradation == "learned":
-        smallest = max(smallest, recipe.pdm.kernel_size // 2 + 1)
     elif recipe.data.degradation != "blur":  # edges are reflected by half a kernel
-        smallest = max(smallest, recipe.data.kernel // 2 + 1)
+        learned = recipe.data.degradation == "learned"
+        kernel = recipe.pdm.kernel_size if learned else recipe.data.kernel
+        smallest = max(smallest, kernel // 2 + 1)
     sides = {f"phase.{i}.lr_crop": recipe.crop(phase) for i, phase in enumerate(recipe.phase)}
     sides["validation.crop"] = recipe.validation.side(scale)
     for key, side in sides.items():

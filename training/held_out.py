@@ -11,7 +11,7 @@ from torch import Tensor
 
 from sr_cli.degradation.layout import Layout
 from sr_cli.images import PictureError
-from sr_cli.metrics.evaluation import picture_tensor
+from sr_cli.metrics.evaluation import CaseError, read_pair
 from sr_cli.metrics.pairs import PairError, recognise
 from training.corpus import Corpus, CorpusError
 from training.degradations import Degrader
@@ -98,16 +98,16 @@ def paired(folder: Path, scale: int, options: Validation) -> HeldOut:
                 "names a folder with HR and LR in it, or goes without."
             )
         for pair in found.pairs:
-            small, large = picture_tensor(pair.lr), picture_tensor(pair.hr)
+            small, large = read_pair(pair, scale)
             height, width = small.shape[-2:]
-            if large.shape[-2] // scale != height or large.shape[-1] // scale != width:
-                raise CorpusError(f"{pair.hr} is not {scale} times as large as {pair.lr}.")
             if min(height, width) < side:
                 continue
             top, left = (height - side) // 2, (width - side) // 2
             lr.append(small[:, top : top + side, left : left + side])
             above, before, wide = top * scale, left * scale, side * scale
             hr.append(large[:, above : above + wide, before : before + wide])
+    except CaseError as error:
+        raise CorpusError(str(error)) from None
     except (PairError, PictureError, OSError) as error:
         raise CorpusError(f"{folder}: {error}") from None
     if not lr:

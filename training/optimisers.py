@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -83,6 +83,28 @@ class Optimiser:
         load_moments(self.adam, {key: value for key, value in state.items() if key != "muon"})
         if self.muon is not None:
             load_moments(self.muon, state["muon"])
+
+
+def take_step(
+    optimiser: torch.optim.Optimizer,
+    rate: float,
+    average: Callable[[Iterable[nn.Parameter]], None],
+    clip: float = 0.0,
+) -> None:
+    """Move weights by the gradients that all processes have found together.
+
+    Args:
+        optimiser: Of the weights, all in one group.
+        rate: Learning rate.
+        average: Makes gradients the mean of all processes.
+        clip: Largest norm of the gradient; 0 for no limit.
+    """
+    (group,) = optimiser.param_groups
+    group["lr"] = rate
+    average(group["params"])
+    if clip:
+        nn.utils.clip_grad_norm_(group["params"], clip)
+    optimiser.step()
 
 
 def _is_matrix(weight: Tensor) -> bool:

@@ -376,14 +376,7 @@ class Trainer:
     def _validate(self, journal: Journal | None) -> None:
         alone = self.position.phase.trains == "degradation"
         if self.likeness is not None and journal is not None:
-            network, precision = None if alone else self.average, self.learner.autocast()
-            try:
-                sheet = self.out / "degradation" / f"{self.step:08d}.png"
-                found = self.likeness(network, precision, sheet)
-            except OSError as error:
-                self._complain("the sheets", error)
-            else:
-                self._note(journal, self.step, {"learned": found})
+            self._look(self.likeness, None if alone else self.average, journal)
         if self.validation is not None and journal is not None and not alone:
             scores = self.validation(
                 self.average,
@@ -403,6 +396,16 @@ class Trainer:
             told = {"validation": facts, "best_psnr_y": best, "total_seconds": spent}
             self._note(journal, self.step, told)
         self.processes.wait()
+
+    def _look(self, likeness: Likeness, network: SuperResolver | None, journal: Journal) -> None:
+        """Draw and tell what has been learned of a degradation."""
+        sheet = self.out / "degradation" / f"{self.step:08d}.png"
+        try:
+            found = likeness(network, self.learner.autocast(), sheet)
+        except OSError as error:
+            self._complain("the sheets", error)
+        else:
+            self._note(journal, self.step, {"learned": found})
 
     # State ---------------------------------------------------------------------------------------
 

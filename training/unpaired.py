@@ -15,8 +15,9 @@ from torch import Tensor, nn
 from sr_cli.networks.pdm import PDM, PatchGAN
 from training import schema
 from training.averaging import Average
+from training.initial import channels_last
 from training.losses.adversary import Adversary, squares
-from training.optimisers import load_moments
+from training.optimisers import load_moments, take_step
 from training.pool import Pairs
 from training.processes import Processes
 from training.schema import Recipe
@@ -78,10 +79,15 @@ class LearnedDegradation:
         judge = PatchGAN(settings.discriminator_features, settings.discriminator_stride)
         rate = recipe.phase[0].learning_rate
         betas = (recipe.optimiser.beta1, recipe.optimiser.beta2)
-        laid_out: nn.Module = judge.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = Average(self.model, settings.ema) if settings.ema else None
         self.adversary = Adversary(
-            laid_out, 1.0, rate, betas, measure=squares, halved=True, clip=settings.clip
+            channels_last(judge.to(self.device)),
+            1.0,
+            rate,
+            betas,
+            measure=squares,
+            halved=True,
+            clip=settings.clip,
         )
         self.optimiser = torch.optim.Adam(self.model.parameters(), lr=rate, betas=betas, fused=True)
         self.drawing = torch.Generator().manual_seed(recipe.seed + 4)
@@ -108,17 +114,13 @@ class LearnedDegradation:
             loss = loss + self.settings.centre * off_centre(kernels, self.model.kernel.scale)
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
-        self.processes.average_gradients(self.model.parameters())
-        if self.settings.clip:
-            nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.clip)
-        for group in self.optimiser.param_groups:
-            group["lr"] = rate
-        self.optimiser.step()
+        average = self.processes.average_gradients
+        take_step(self.optimiser, rate, average, self.settings.clip)
 
         made = made.detach()
         self.adversary.forget()
         judged = self.adversary.passes([(made, real)])
-        self.adversary.step(rate, self.processes.average_gradients)
+        self.adversary.step(rate, average)
         if self.average is not None:
             self.average.update(self.model)
             with torch.no_grad():
@@ -143,11 +145,8 @@ class LearnedDegradation:
     @property
     def networks(self) -> tuple[nn.Module, ...]:
         """All that learns here."""
-        return self.model, self.adversary.discriminator, *self._averaged
-
-    @property
-    def _averaged(self) -> tuple[nn.Module, ...]:
-        return () if self.average is None else (self.average.network,)
+        averaged = () if self.average is None else (self.average.network,)
+        return self.model, self.adversary.discriminator, *averaged
 
     def state(self) -> dict[str, Any]:
         """Everything that going on needs."""

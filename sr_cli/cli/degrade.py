@@ -130,7 +130,9 @@ class _Learned:
 
 
 def _way(degradation: Path | None) -> _Way:
-    if degradation is not None and degradation.suffix.lower() in (".safetensors", ".pth", ".pt"):
+    from sr_cli.zoo.weights import SUFFIXES
+
+    if degradation is not None and degradation.name.lower().endswith(SUFFIXES):
         return _Learned(degradation)
     return _ByRules(None if degradation is None else _vector(degradation))
 

@@ -77,13 +77,13 @@ def open_model(
 
             path = hub.fetch(hub.parse_reference(name))
         return _of_file(path, name, device, precision, backend)
-    if parse(name) is not None and (backend == "onnx" or precision == "int8" or not _has_torch()):
-        raise InferenceError(
-            f"{name} is a mixture of two models, which ONNX Runtime runs as a file: make one by "
-            f"`sr-cli export-onnx -m {name} -o mixture.onnx`."
-        )
     by_onnx = backend == "auto" and (precision == "int8" or not _has_torch())
     if backend == "onnx" or by_onnx:
+        if parse(name) is not None:
+            raise InferenceError(
+                f"{name} is a mixture of two models, which ONNX Runtime runs as a file: make one "
+                f"by `sr-cli export-onnx -m {name} -o mixture.onnx`."
+            )
         return _exported(name, device, precision, told)
     return _with_torch(name, device, precision)
 

@@ -178,18 +178,29 @@ def _alone(path: Path) -> Case:
     return Case(path.name, picture_tensor(path), None)
 
 
-def _paired(pair: Pair, benchmark: Benchmark) -> Case:
+def read_pair(pair: Pair, scale: int) -> tuple[Tensor, Tensor]:
+    """Both pictures of a pair, ``(3, h, w)`` and ``(3, scale*h, scale*w)`` in [0, 1].
+
+    Raises:
+        CaseError: Their sizes do not fit together.
+        PictureError: One cannot be read.
+    """
     lr, hr = picture_tensor(pair.lr), picture_tensor(pair.hr)
-    height, width = (side * benchmark.scale for side in lr.shape[-2:])
+    height, width = (side * scale for side in lr.shape[-2:])
     over = hr.shape[-2] - height, hr.shape[-1] - width
     # Some sets keep the rows and columns of the truth that the scale does not divide.
-    if not all(0 <= extra < benchmark.scale for extra in over):
+    if not all(0 <= extra < scale for extra in over):
         raise CaseError(
-            f"{pair.lr} is {_size(lr)}, which makes {width}x{height} at x{benchmark.scale}, but "
+            f"{pair.lr} is {_size(lr)}, which makes {width}x{height} at x{scale}, but "
             f"{pair.hr} is {_size(hr)}."
         )
-    _check_size(pair.name, height, width, _smallest(benchmark))
-    return Case(pair.name, lr, hr[:, :height, :width])
+    return lr, hr[:, :height, :width]
+
+
+def _paired(pair: Pair, benchmark: Benchmark) -> Case:
+    lr, hr = read_pair(pair, benchmark.scale)
+    _check_size(pair.name, hr.shape[-2], hr.shape[-1], _smallest(benchmark))
+    return Case(pair.name, lr, hr)
 
 
 def _made(path: Path, benchmark: Benchmark, condition: Condition, seed: int, repeat: int) -> Case:

@@ -60,11 +60,12 @@ def mixed(first: LoadedModel, second: LoadedModel, share: float, name: str) -> L
     Raises:
         ZooError: They are different networks.
     """
+    from sr_cli.zoo.weights import misfit
+
     network = copy.deepcopy(first.network)
     ours, theirs = network.state_dict(), second.network.state_dict()
-    alike = type(network) is type(second.network) and ours.keys() == theirs.keys()
-    iterations = {getattr(some, "iterations", None) for some in (network, second.network)}
-    if not alike or len(iterations) > 1 or any(ours[k].shape != theirs[k].shape for k in ours):
+    kinds = {(type(some), getattr(some, "iterations", None)) for some in (network, second.network)}
+    if len(kinds) > 1 or misfit((ours, theirs)) is not None:
         raise ZooError(
             f"{first.name} and {second.name} are different networks, and only weights of the same "
             "one can be mixed."
@@ -75,13 +76,10 @@ def mixed(first: LoadedModel, second: LoadedModel, share: float, name: str) -> L
             for key, value in ours.items()
         }
     )
-    known = first.estimate.keys() & second.estimate.keys()
     estimate: Mapping[str, Mapping[str, float]] = {
-        key: min(
-            (first.estimate[key], second.estimate[key]), key=lambda skill: skill["correlation"]
-        )
-        for key in first.estimate
-        if key in known
+        key: min((skill, second.estimate[key]), key=lambda some: some["correlation"])
+        for key, skill in first.estimate.items()
+        if key in second.estimate
     }
     layout = first.layout if first.layout == second.layout else None
     return dataclasses.replace(

@@ -9,7 +9,7 @@ import pickle
 import re
 import warnings
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -137,6 +137,16 @@ def _half(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def own_header(header: Mapping[str, str]) -> dict[str, str]:
     """A header for weights that have been changed: not those of another file any more."""
     return {key: value for key, value in header.items() if not key.startswith("source")}
+
+
+def misfit(states: Sequence[Mapping[str, Tensor]]) -> str | None:
+    """The first tensor that is not in all state dicts with the same shape; None if all are."""
+    first = states[0]
+    for other in states[1:]:
+        for name in first.keys() | other.keys():
+            if name not in first or name not in other or first[name].shape != other[name].shape:
+                return name
+    return None
 
 
 def digest(state: Mapping[str, Tensor]) -> str:

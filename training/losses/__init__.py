@@ -16,7 +16,6 @@ from training.losses.objective import (
     Details,
     FirstEstimate,
     MetaRestoration,
-    Nothing,
     Objective,
     Restoration,
     Truth,
@@ -71,10 +70,8 @@ class Objectives:
         self.shape = _shape_loss(recipe, network, model, device)
 
     def of(self, phase: Phase) -> Objective:
-        """The loss of a phase."""
+        """The loss of a phase; where the degradation learns alone, that of those that follow."""
         loss = self.recipe.loss
-        if phase.trains == "degradation":
-            return Nothing()
         if phase.trains == "estimator":
             assert self.estimate is not None
             return FirstEstimate(self.estimate, self.shape)

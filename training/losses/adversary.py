@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from training.optimisers import load_moments
+from training.optimisers import load_moments, take_step
 
 Measure = Callable[[Tensor, bool], Tensor]
 """How far judgements are from those of real pictures, or of made ones."""
@@ -102,12 +102,7 @@ class Adversary:
             rate: Learning rate.
             average: Makes gradients the mean of all processes.
         """
-        for group in self.optimiser.param_groups:
-            group["lr"] = rate
-        average(self.discriminator.parameters())
-        if self.clip:
-            nn.utils.clip_grad_norm_(self.discriminator.parameters(), self.clip)
-        self.optimiser.step()
+        take_step(self.optimiser, rate, average, self.clip)
 
     def state(self) -> dict[str, Any]:
         """Everything that going on needs."""

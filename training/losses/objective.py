@@ -176,21 +176,6 @@ class FirstEstimate(Objective):
 
 
 @dataclass(frozen=True)
-class Nothing(Objective):
-    """Where the degradation alone learns: the network is left as it is."""
-
-    def __call__(
-        self,
-        network: SuperResolver,
-        forward: Forward,
-        lr: Tensor,
-        hr: Tensor,
-        truth: Tensor,
-    ) -> Result:
-        raise NotImplementedError
-
-
-@dataclass(frozen=True)
 class Details(Objective):
     """DSSR, Eq. 14: every step's picture, and what it says is missing from the bicubic one."""
 
