@@ -85,6 +85,6 @@ def estimate_degradation(
             console.out.print(degradation_table(str(source.path), steps))
             console.out.print()
     if plot and drawn:
-        plot_estimates(drawn, plot)
+        plot_estimates(drawn, plot, overwrite=overwrite)
     if failed:
         raise typer.Exit(1)

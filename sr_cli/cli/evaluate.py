@@ -157,7 +157,7 @@ def evaluate(
             elif findings.cases:
                 print_answer(answer, skill=skill or estimate_only)
     if per_image:
-        _write_csv(per_image, rows)
+        _write_csv(per_image, rows, overwrite=overwrite)
     if any(one.failed for one in rounds):
         raise typer.Exit(1)
 
@@ -216,7 +216,7 @@ def _measures(
     )
 
 
-def _write_csv(path: Path, rows: list[tuple[Round, Row]]) -> None:
+def _write_csv(path: Path, rows: list[tuple[Round, Row]], *, overwrite: bool) -> None:
     from sr_cli.metrics.evaluation import KEYS
 
     used = [key for key in KEYS if any(key in row.values for _, row in rows)]
@@ -227,4 +227,5 @@ def _write_csv(path: Path, rows: list[tuple[Round, Row]]) -> None:
         values = [row.values.get(key, "") for key in used]
         place = one.data.resolve().name, one.benchmark.scale
         writer.writerow([*place, row.method, row.picture, row.condition, row.repeat, *values])
-    side_outputs.write(path, text.getvalue().encode("utf-8", "backslashreplace"))
+    written = text.getvalue().encode("utf-8", "backslashreplace")
+    side_outputs.write(path, written, overwrite=overwrite)

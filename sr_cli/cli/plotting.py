@@ -42,12 +42,15 @@ def _kind(path: Path) -> str:
     return path.suffix.lstrip(".").lower() or "png"
 
 
-def plot_estimates(estimates: Sequence[tuple[str, Sequence[Step]]], path: Path) -> None:
+def plot_estimates(
+    estimates: Sequence[tuple[str, Sequence[Step]]], path: Path, *, overwrite: bool
+) -> None:
     """Draw every known number on its range, with its mean error on held-out pictures.
 
     Args:
         estimates: Titles and steps, one panel each.
         path: What `check_plot` lets pass.
+        overwrite: Whether a file that is there by then is replaced.
 
     Raises:
         OSError: It cannot be written.
@@ -67,7 +70,7 @@ def plot_estimates(estimates: Sequence[tuple[str, Sequence[Step]]], path: Path) 
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph")  # names in letters that the font lacks
         figure.savefig(drawn, format=_kind(path), dpi=130)
-    side_outputs.write(path, drawn.getvalue())
+    side_outputs.write(path, drawn.getvalue(), overwrite=overwrite)
 
 
 def _known(steps: Sequence[Step]) -> list[tuple[str, Any]]:

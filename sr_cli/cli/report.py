@@ -95,13 +95,27 @@ class Report:
             parts="\n".join(parts),
         )
 
-    def write(self, path: Path, counts: str, failures: Sequence[tuple[str, str]]) -> None:
+    def write(
+        self,
+        path: Path,
+        counts: str,
+        failures: Sequence[tuple[str, str]],
+        *,
+        overwrite: bool,
+    ) -> None:
         """Write the page.
+
+        Args:
+            path: The file.
+            counts: As for `html`; the failures too.
+            failures: Names and reasons.
+            overwrite: Whether a file that is there by then is replaced.
 
         Raises:
             OSError: It cannot be written.
         """
-        side_outputs.write(path, self.html(counts, failures).encode("utf-8", "backslashreplace"))
+        page = self.html(counts, failures).encode("utf-8", "backslashreplace")
+        side_outputs.write(path, page, overwrite=overwrite)
 
 
 def _picture(one: Shown) -> str:

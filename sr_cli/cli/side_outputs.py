@@ -39,8 +39,13 @@ def check(
         raise CommandError(f"{shown_path(path)} cannot be made: {above} may not be written to.")
 
 
-def write(path: Path, data: bytes) -> None:
+def write(path: Path, data: bytes, *, overwrite: bool) -> None:
     """Write a file whole or not at all, with the folders above it.
+
+    Args:
+        path: What `check` let pass, before the work.
+        data: What is to be in it.
+        overwrite: Whether one that has come to be there meanwhile is replaced.
 
     Raises:
         OSError: It cannot be written.
@@ -48,5 +53,5 @@ def write(path: Path, data: bytes) -> None:
     from sr_cli.temporary import replacing
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as stream:
+    with replacing(path, keep=not overwrite) as stream:
         stream.write(data)

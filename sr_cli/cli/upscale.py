@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -22,6 +23,9 @@ from sr_cli.cli.inputs import (
     plan_outputs,
 )
 from sr_cli.zoo.manifest import DEFAULT_MODEL, SHARP_MODEL
+
+if TYPE_CHECKING:
+    from sr_cli.cli.report import Report
 
 
 def upscale(
@@ -170,15 +174,28 @@ def upscale(
         way = "name another file" if skip_existing else "--overwrite replaces it"
         side_outputs.check(report, overwrite=overwrite, pictures=pictures, way=way)
     tally = batch.Tally(len(pairs), as_json)
+    told = partial(_write_report, page, report, tally, overwrite=overwrite)
     try:
         batch.run(pairs, [work_of(job) for job in jobs], tally)
-    finally:
+    except BaseException:
         # Also where the work was interrupted: what is done then is skipped next time.
-        if page and report and (page.shown or tally.failures or tally.skipped):
-            failures = [(str(path), why) for path, why in tally.failures]
-            page.write(report, tally.counts, failures)
+        try:
+            told()
+        except OSError as error:  # which must not hide what has ended the work
+            console.complain(f"sr-cli: {console.out_of_disk(error)}")
+        raise
+    told()
     if tally.failures:
         raise typer.Exit(1)
+
+
+def _write_report(
+    page: Report | None, path: Path | None, tally: batch.Tally, *, overwrite: bool
+) -> None:
+    """The report, if one is wanted and there is anything to report."""
+    if page and path and (page.shown or tally.failures or tally.skipped):
+        failures = [(str(name), why) for name, why in tally.failures]
+        page.write(path, tally.counts, failures, overwrite=overwrite)
 
 
 def _between(model: str, sharpness: float) -> str:

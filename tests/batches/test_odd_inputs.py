@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -189,6 +190,28 @@ def test_a_report_tells_what_was_skipped_and_is_there_after_an_interrupt(
     assert "1 done, 0 skipped, 0 failed, 2 not reached" in first
     assert upscale(".", "-o", "out", "--skip-existing", "--report", "second.html").status == 0
     assert "2 done, 1 skipped, 0 failed" in (here / "second.html").read_text(encoding="utf-8")
+
+
+def test_an_interrupt_stays_one_where_its_report_cannot_be_written(
+    upscale: Upscale, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in "ab":
+        draw(here / f"{name}.png")
+    right, calls = os.fsync, []
+
+    def failing(file: int) -> None:
+        calls.append(file)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        if len(calls) == 3:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        right(file)
+
+    monkeypatch.setattr(os, "fsync", failing)
+    outcome = upscale(".", "-o", "out", "--report", "page.html")
+    assert outcome.status == 130 and len(calls) == 3
+    assert f"{os.strerror(errno.EIO)} (page.html)" in outcome.err
+    assert not (here / "page.html").exists()
 
 
 def test_what_is_skipped_is_a_line_too_and_a_report_gets_another_name(

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sr_cli.cli import console
+from sr_cli.cli import console, side_outputs
 from sr_cli.images import DiskFullError
 from tests.conftest import Outcome, scene
 
@@ -50,6 +50,32 @@ def test_a_file_that_is_there_is_kept_unless_told_otherwise(
     assert there.read_text() == "a diary"
     assert program(*arguments, "--overwrite").status == 0
     assert "<" in there.read_text() and "diary" not in there.read_text()
+
+
+@pytest.mark.parametrize(("command", "name"), COMMANDS)
+def test_a_file_that_appears_meanwhile_is_kept_unless_told_otherwise(
+    program: Program,
+    photo: Path,
+    tiny_weights: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    command: str,
+    name: str,
+) -> None:
+    there = tmp_path / name
+    arguments = side_output(command, photo, tiny_weights, there)
+    checked = side_outputs.check
+
+    def check_and_wait(path: Path, **how: Any) -> None:
+        checked(path, **how)
+        there.write_text("a diary")
+
+    monkeypatch.setattr(side_outputs, "check", check_and_wait)
+    kept = program(*arguments)
+    assert kept.status == 1 and "has appeared meanwhile" in kept.err and str(there) in kept.err
+    assert there.read_text() == "a diary"
+    assert program(*arguments, "--overwrite").status == 0
+    assert "diary" not in there.read_text()
 
 
 @pytest.mark.parametrize(("command", "name"), COMMANDS)
