@@ -36,7 +36,9 @@ from typing import TYPE_CHECKING, Any, TypeVar, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from sr_cli.degradation.explain import Step, explain, to_json
+from sr_cli.degradation.answer import to_json
+from sr_cli.degradation.explain import Step, explain
+from sr_cli.degradation.summary import summary
 from sr_cli.inference.engine import ORIENTATIONS
 from sr_cli.inference.opening import (
     BackendChoice,
@@ -73,8 +75,14 @@ class Estimate:
     json: dict[str, Any]
     """As `sr-cli estimate-degradation --json` prints it, and `sr-cli degrade` reads it."""
 
+    @property
+    def summary(self) -> str | None:
+        """The same in a sentence, coarsely; None if nothing is known that could be put so."""
+        return summary(self.steps)
+
     def __str__(self) -> str:
-        return "\n".join(f"{step.title}, {step.name}: {step.text}" for step in self.steps)
+        lines = [f"{step.title}, {step.name}: {step.text}" for step in self.steps]
+        return "\n".join(lines + ([f"In short: {self.summary}."] if self.summary else []))
 
 
 class Upscaler:

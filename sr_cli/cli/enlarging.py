@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from sr_cli import __version__
 from sr_cli.cli import batch, console
 from sr_cli.cli.inputs import STANDARD, Source
-from sr_cli.cli.rendering import degradation_table
+from sr_cli.cli.rendering import degradation_table, in_short
 from sr_cli.inference import GROWING_FROM
 
 if TYPE_CHECKING:
@@ -342,7 +342,7 @@ def _listed(vector: Floats | None) -> list[float] | None:
 
 
 def _report(job: Job, made: Made) -> dict[str, Any]:
-    from sr_cli.degradation.explain import to_json
+    from sr_cli.degradation.answer import to_json
 
     engine = job.model.engine
     report: dict[str, Any] = {
@@ -396,5 +396,7 @@ def _print(job: Job, made: Made) -> None:
     place = console.err if job.piped else console.out
     if steps := _steps(job, made):
         place.print(degradation_table(f"{made.source.path}: what had happened to it", steps))
+        if line := in_short(steps):
+            place.print(line)
     name = "standard output" if made.target == STANDARD else console.shown_path(made.target)
     place.print(f"{name}  {made.width}x{made.height}  {made.seconds:.1f} s")

@@ -10,7 +10,7 @@ import typer
 
 from sr_cli.cli import batch, console, options, side_outputs
 from sr_cli.cli.inputs import find_sources
-from sr_cli.cli.rendering import degradation_table
+from sr_cli.cli.rendering import degradation_table, in_short
 from sr_cli.zoo.manifest import DEFAULT_MODEL
 
 if TYPE_CHECKING:
@@ -39,7 +39,8 @@ def estimate_degradation(
     """
     sources = find_sources(images, recursive=recursive, as_json=as_json)
     from sr_cli.cli.plotting import check_plot, plot_estimates
-    from sr_cli.degradation.explain import explain, to_json
+    from sr_cli.degradation.answer import to_json
+    from sr_cli.degradation.explain import explain
     from sr_cli.images import PictureError, read, visible_rgb
     from sr_cli.inference.opening import names_onnx_file, open_model
 
@@ -83,6 +84,8 @@ def estimate_degradation(
             console.print_json(answer)
         else:
             console.out.print(degradation_table(str(source.path), steps))
+            if line := in_short(steps):
+                console.out.print(line)
             console.out.print()
     if plot and drawn:
         plot_estimates(drawn, plot, overwrite=overwrite)

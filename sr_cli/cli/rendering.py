@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from sr_cli.degradation.explain import NOT_KNOWN, Step
+from sr_cli.degradation.summary import summary
 
 HEADS = ("Stage", "Step", "What the Estimator found")
 
@@ -36,3 +37,9 @@ def degradation_table(title: str, steps: Sequence[Step]) -> Table:
     for row in degradation_rows(steps):
         table.add_row(*row)
     return table
+
+
+def in_short(steps: Sequence[Step]) -> str | None:
+    """The line below the table, if there is anything to say in a line."""
+    said = summary(steps)
+    return f"In short: {said}." if said else None

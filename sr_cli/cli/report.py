@@ -11,7 +11,7 @@ from string import Template
 
 from sr_cli import __version__
 from sr_cli.cli import side_outputs
-from sr_cli.cli.rendering import HEADS, degradation_rows
+from sr_cli.cli.rendering import HEADS, degradation_rows, in_short
 from sr_cli.degradation.explain import Step
 
 PAGE = Template("""<!DOCTYPE html>
@@ -130,6 +130,8 @@ def _picture(one: Shown) -> str:
             '<p class="note">A detail at full size. Left: bicubic interpolation; right: the '
             "result. Move the line.</p>"
         )
+    if line := in_short(one.steps):
+        parts.append(f"<p>{_e(line)}</p>")
     if one.steps:
         parts.append(_table(one.steps))
     parts += [f'<p class="note">{_e(note)}</p>' for note in one.notes]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Literal
 
 from sr_cli.degradation.layout import Layout, Parameter
 
@@ -55,6 +55,9 @@ _STEPS: dict[str, tuple[tuple[str, str], ...]] = {
 """Which numbers belong to which step of a stage, with the words people use for them."""
 
 
+Limit = Literal["low", "high"]
+
+
 @dataclass(frozen=True)
 class Finding:
     """One number of the vector, decoded."""
@@ -67,10 +70,12 @@ class Finding:
     """Mean absolute error on held-out pictures, in the same unit."""
     conditions: tuple[tuple[str, bool], ...] = ()
     """Flags of the stage that are not known, and what they must be for the number to apply."""
+    limit: Limit | None = None
+    """The end of the range that the value has been limited to: the truth may lie beyond."""
 
     @property
     def text(self) -> str:
-        """As people read it: ``quality 43 +- 8``, ``sigma 9 +- 3 of 255 if Gaussian``."""
+        """As people read it: ``quality 43 +- 8``, ``sigma 9 +- 3 of 255 or more if Gaussian``."""
         if self.value is None:
             return f"{self.label} {NOT_KNOWN}"
         if self.parameter.is_flag:
@@ -81,7 +86,8 @@ class Finding:
             digits = 2
         error = "" if self.error is None else f" \N{PLUS-MINUS SIGN} {self.error:.{digits}f}"
         number = f"{self.label} {self.value:.{digits}f}{error}{_UNITS[self.parameter.unit]}"
-        return " ".join((number, *(_condition(flag, to) for flag, to in self.conditions)))
+        beyond = {None: (), "low": ("or less",), "high": ("or more",)}[self.limit]
+        return " ".join((number, *beyond, *(_condition(flag, to) for flag, to in self.conditions)))
 
 
 @dataclass(frozen=True)
@@ -139,39 +145,6 @@ def explain(
     return tuple(steps)
 
 
-def to_json(
-    layout: Layout | None, vector: Sequence[float], skill: Mapping[str, Mapping[str, float]]
-) -> dict[str, Any]:
-    """The ``degradation`` object of the command line's JSON.
-
-    ``vector`` holds the network's numbers, whatever they are worth; ``stages`` what is to be made
-    of them: ``value`` is null for a number that is not known, and ``if`` holds the flags, not known
-    themselves, that must be so for a number to mean anything.  Nothing is made of numbers without a
-    layout.
-    """
-    if layout is None:
-        return {"layout": None, "vector": _rounded(vector), "stages": []}
-    stages: dict[str, dict[str, Any]] = {stage: {} for stage in layout.stages}
-    for step in explain(layout, vector, skill):
-        for finding in step.findings:
-            stages[step.stage][finding.parameter.name] = {
-                "value": finding.value,
-                "error": finding.error,
-                "unit": finding.parameter.unit,
-                "known": finding.value is not None,
-                **({"if": dict(finding.conditions)} if finding.conditions else {}),
-            }
-    return {
-        "layout": layout.name,
-        "vector": _rounded(vector),
-        "stages": [{"stage": stage, "numbers": numbers} for stage, numbers in stages.items()],
-    }
-
-
-def _rounded(vector: Sequence[float]) -> list[float]:
-    return [round(float(number), 6) for number in vector]
-
-
 def is_known(key: str, skill: Mapping[str, Mapping[str, float]]) -> bool:
     """Whether estimates of a number are worth showing."""
     return key in skill and skill[key]["correlation"] >= KNOWN_FROM
@@ -207,9 +180,13 @@ def _finding(
     if not is_known(parameter.key, skill):
         return Finding(parameter, label, None, None)
     low, high = sorted(ranges[parameter.index])
-    value = min(max(values[parameter.key], low), high)
+    raw = values[parameter.key]
+    limit: Limit | None = None
+    if not parameter.is_flag:
+        limit = "low" if raw < low else "high" if raw > high else None
     error = skill[parameter.key]["error"]
-    return Finding(parameter, label, value, error, _unsure(parameter, skill))
+    value = min(max(raw, low), high)
+    return Finding(parameter, label, value, error, _unsure(parameter, skill), limit)
 
 
 def _condition(flag: str, wanted: bool) -> str:

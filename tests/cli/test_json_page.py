@@ -39,10 +39,10 @@ def test_the_lines_of_pictures(program: Program, tmp_path: Path, tiny_weights: P
     found = printed(outcome)
     assert found == [keys("sr-cli estimate", kind) for kind in ("done", "failed")]
     degradation = json.loads(outcome.out.splitlines()[0])["degradation"]
-    assert set(degradation) == {"layout", "vector", "stages"}
+    assert set(degradation) == {"layout", "vector", "stages", "summary"}
     numbers = [n for stage in degradation["stages"] for n in stage["numbers"].values()]
     assert {key for number in numbers for key in number} <= {
-        *("value", "error", "unit", "known", "if")
+        *("value", "error", "unit", "known", "limit", "if")
     }
 
 

@@ -8,7 +8,8 @@ import sys
 import pytest
 import torch
 
-from sr_cli.degradation.explain import explain, to_json
+from sr_cli.degradation.answer import to_json
+from sr_cli.degradation.explain import explain
 from sr_cli.degradation.layout import TWO_STAGE, blur_layout
 from sr_cli.degradation.two_stage import TwoStageModel
 
@@ -112,8 +113,15 @@ def test_json_holds_the_networks_numbers_and_stages_in_order() -> None:
 
 
 def test_values_are_limited_to_what_the_model_was_trained_on() -> None:
-    shown = text(vector_with(stage2__is_jpeg=1, stage2__jpeg_quality=140), GOOD)
-    assert "quality 95" in shown
+    vector = vector_with(stage2__is_jpeg=1, stage2__jpeg_quality=140, stage2__scale=0.1)
+    shown = text(vector, GOOD)
+    assert "quality 95 \N{PLUS-MINUS SIGN} 0 or more" in shown
+    assert "factor 0.30 \N{PLUS-MINUS SIGN} 0.10 or less" in shown
+    stages = to_json(TWO_STAGE, vector, GOOD)["stages"]
+    numbers = {s["stage"]: s["numbers"] for s in stages}
+    assert numbers["stage2"]["jpeg_quality"]["limit"] == "high"
+    assert numbers["stage2"]["scale"]["limit"] == "low"
+    assert "limit" not in numbers["stage1"]["scale"] | numbers["stage2"]["is_jpeg"]
 
 
 def test_explaining_needs_no_torch() -> None:

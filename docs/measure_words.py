@@ -1,0 +1,81 @@
+"""How often the sentence behind an estimate ("In short: ...") is right.
+
+    python docs/measure_words.py --data val/ > docs/results/words-dan-real-x4.json
+
+Degrades every picture of a folder as protocol `real` does, estimates it, and puts both the estimate
+and the truth into words (`sr_cli/degradation/summary.py`).  Prints how often each grade was said
+where each was true, by topic.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from sr_cli.degradation.explain import explain
+from sr_cli.degradation.layout import Layout
+from sr_cli.degradation.summary import clauses
+from sr_cli.inference.opening import open_model
+from sr_cli.metrics.evaluation import data_digest, jobs
+from sr_cli.metrics.protocols import PROTOCOLS
+
+NOTHING = "nothing"
+"""The grade of a topic of which nothing is said."""
+
+
+def grades(
+    layout: Layout, vector: Sequence[float], skill: Mapping[str, Mapping[str, float]]
+) -> dict[str, str]:
+    """What is said of every topic."""
+    return {clause.topic: clause.grade for clause in clauses(explain(layout, vector, skill))}
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, required=True, help="high-resolution pictures")
+    parser.add_argument("--model", default="dan-real-x4")
+    parser.add_argument("--seed", type=int, default=1000)
+    parser.add_argument("--repeats", type=int, default=8)
+    options = parser.parse_args()
+    opened = open_model(options.model, "cpu", "fp32")
+    layout = opened.layout
+    assert layout is not None
+    known = {p.key: {"correlation": 1.0, "error": 0.0} for p in layout.parameters}
+    said: dict[str, Counter[tuple[str, str]]] = {}
+    work = jobs(PROTOCOLS["real"].at(opened.scale), options.data, options.seed, options.repeats)
+    for job in work:
+        case = job.make()
+        assert case.vector is not None
+        estimate = opened.engine.estimate(case.lr.permute(1, 2, 0).contiguous().numpy())
+        assert estimate is not None
+        told = grades(layout, estimate.tolist(), opened.estimate)
+        true = grades(layout, case.vector.tolist(), known)
+        for topic in told | true:
+            pair = true.get(topic, NOTHING), told.get(topic, NOTHING)
+            said.setdefault(topic, Counter())[pair] += 1
+    for topic, counts in said.items():
+        counts[NOTHING, NOTHING] += len(work) - counts.total()
+        said[topic] = +counts
+    answer = {
+        "model": opened.name,
+        "data_sha256": data_digest(work),
+        "seed": options.seed,
+        "cases": len(work),
+        "topics": {
+            topic: [
+                {"true": true, "said": told, "count": count}
+                for (true, told), count in sorted(counts.items())
+            ]
+            for topic, counts in said.items()
+        },
+    }
+    sys.stdout.write(json.dumps(answer, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
