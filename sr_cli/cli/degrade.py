@@ -24,14 +24,21 @@ if TYPE_CHECKING:
 def degrade(
     images: Annotated[list[str], typer.Argument(help="Pictures, folders or patterns.")],
     out: Annotated[Path, typer.Option("-o", "--out", help="Folder for NAME.png and NAME.json.")],
-    seed: Annotated[int, typer.Option(help="The same seed makes the same pictures.")] = 0,
+    seed: Annotated[
+        int,
+        typer.Option(
+            help="The same seed makes the same pictures; a file's name (without its folder) is "
+            "part of it."
+        ),
+    ] = 0,
     recursive: Annotated[
         bool, typer.Option(help="Go into folders within folders; OUT gets the same folders.")
     ] = False,
     degradation: Annotated[
         Path | None,
         typer.Option(
-            help="JSON of estimate-degradation or degrade, to be applied instead; or the "
+            help="JSON of estimate-degradation or degrade, to be applied instead (with the seed "
+            "that it tells, that of degrade makes the same picture); or the "
             "degradation.safetensors that training by a recipe pdm-* has left."
         ),
     ] = None,
@@ -45,12 +52,15 @@ def degrade(
     """
     if out.exists() and not out.is_dir():
         raise typer.BadParameter(f"{out} is a file, and -o names a folder")
-    sources = find_sources(images, recursive=recursive)
     how = _way(degradation)
     from sr_cli.images import DiskFullError
+    from sr_cli.temporary import sweep
 
     failed = 0
-    targets = plan_outputs(sources, out, "", ".png", folder=True)
+    sources = _without_results(find_sources(images, recursive=recursive), out)
+    targets = _targets(sources, out)
+    for place in {target.parent for target in targets}:
+        sweep(place)
     originals = {os.path.realpath(source.path) for source in sources}
     for number, (source, target) in enumerate(zip(sources, targets, strict=True), 1):
         try:
@@ -68,6 +78,28 @@ def degrade(
                 break
     if failed:
         raise typer.Exit(1)
+
+
+def _targets(sources: list[Source], out: Path) -> list[Path]:
+    return plan_outputs(sources, out, "", ".png", folder=True)
+
+
+def _without_results(sources: list[Source], out: Path) -> list[Source]:
+    """The pictures that were not made by an earlier run over the same folders.
+
+    A result lies where that of another picture goes, with what was done beside it.
+    """
+    made = {os.path.realpath(target) for target in _targets(sources, out)}
+    kept = [
+        source
+        for source in sources
+        if not source.found
+        or os.path.realpath(source.path) not in made
+        or not source.path.with_suffix(".json").is_file()
+    ]
+    if left := len(sources) - len(kept):
+        console.note(f"{left} left out as results of other pictures here")
+    return kept
 
 
 def _check_targets(target: Path, originals: set[str], *, overwrite: bool) -> None:
@@ -104,10 +136,10 @@ class _ByRules:
 
         self.model = RepeatableTwoStage()
         self.scale, self.smallest = self.model.scale, SMALLEST_SIDE
-        self.drawn = None if replay is None else self.model.decode(torch.tensor(replay))
+        self.replay = None if replay is None else torch.tensor(replay)
 
     def __call__(self, hr: Tensor, seed: int) -> tuple[Tensor, dict[str, Any]]:
-        lr, vector = self.model.degrade(hr, seed, self.drawn)
+        lr, vector = self.model.degrade(hr, seed, self.replay)
         return lr, _facts(vector.tolist(), self.model.preset)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
@@ -126,6 +126,10 @@ def evaluate(
         )
     turns = _iterations(iterations)
     chosen = _protocol(protocol, scale)
+    if chosen.name == "no-reference":
+        of_truth = {"--rgb": rgb, "--features": features, "--lpips": lpips, "--truth": truth}
+        of_truth |= {"--compare": compare, "--estimate-only": estimate_only, "--skill": skill}
+        _refuse({"--lr": lr, "--seed": seed, "--repeats": repeats > 1, **of_truth})
     settings = Settings(
         chosen,
         seed,
@@ -191,6 +195,15 @@ def _protocol(name: str, scales: Iterable[int] | None) -> Protocol:
         if scale not in protocol.scales:
             raise typer.BadParameter(f"{name} has no x{scale}, only {times(protocol.scales)}")
     return protocol
+
+
+def _refuse(options: Mapping[str, object]) -> None:
+    """Ends the command if any was given of the options that do nothing without a truth."""
+    if given := [name for name, value in options.items() if value]:
+        raise typer.BadParameter(
+            f"{', '.join(given)}: no-reference takes the pictures of --data as they are and has no "
+            "truth to measure them by, so this would do nothing"
+        )
 
 
 def _measures(

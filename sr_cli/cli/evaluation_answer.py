@@ -33,6 +33,7 @@ def answer_of(
         "scale": one.benchmark.scale,
         "seed": settings.seed,
         "repeats": settings.repeats,
+        "low_resolution": "made" if one.is_made else "given",
         "cases": findings.cases,
         "date": datetime.now(UTC).date().isoformat(),
         "version": __version__,
@@ -44,7 +45,7 @@ def answer_of(
         "luma": "rounded" if one.benchmark.rounded_luma else "not rounded",
         "methods": _finite(means),
         "gains": _gains(pictures),
-        **({"left_out": left_out} if (left_out := evaluation.infinite(rows)) else {}),
+        **({"left_out": left_out} if (left_out := evaluation.left_out(rows)) else {}),
         "skill": {
             method: {skill.key: _rounded(asdict(skill)) for skill in skills}
             for method, skills in findings.skills(one.layouts).items()

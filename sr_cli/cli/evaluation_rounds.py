@@ -76,6 +76,11 @@ class Round:
         return _short_names(("input", *self.methods), _folder_of)
 
     @property
+    def is_made(self) -> bool:
+        """Whether low-resolution pictures are made, and not those of a data set or of ``--lr``."""
+        return any(job.is_made for job in self.jobs)
+
+    @property
     def steps(self) -> int:
         """How often a method has to work."""
         return len(self.jobs) * len(self.methods)
@@ -301,6 +306,10 @@ def run(
         first = number * len(one.methods)
         try:
             case = job.make()
+            for note in case.notes:
+                if (one.data, note) not in told:
+                    console.note(note)
+                told.add((one.data, note))
             findings.add(case, *_measured(case, one, settings, partial(_step, progress, [first])))
         except (CaseError, PictureError) as error:
             message = str(error) if isinstance(error, CaseError) else f"{job.name}: {error}"

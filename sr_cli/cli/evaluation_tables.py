@@ -10,6 +10,7 @@ from rich.table import Table
 
 from sr_cli.cli import console
 from sr_cli.metrics.gains import Gain
+from sr_cli.metrics.published import described
 
 HEADINGS = {
     "psnr_y": "PSNR-Y dB",
@@ -41,9 +42,10 @@ def print_answer(answer: dict[str, Any], *, skill: bool) -> None:
         console.out.print(_quality(title, answer["methods"], answer.get("gains", {})))
     for method, counts in answer.get("left_out", {}).items():
         for key, count in counts.items():
+            why = "flat, without a NIQE" if key == "niqe_own" else "equal to the truth"
             console.note(
-                f"{method}: {count} of its pictures are equal to the truth; they count in no "
-                f"method's mean of {HEADINGS[key].split()[0]}."
+                f"{method}: {count} of its pictures are {why}; they count in no method's mean of "
+                f"{HEADINGS[key].split()[0]}."
             )
     if answer.get("published"):
         console.out.print(_published(answer["published"]))
@@ -109,8 +111,8 @@ def _published(entries: list[dict[str, Any]]) -> Table:
 
 def _notes(entries: list[dict[str, Any]]) -> list[str]:
     """What stands between the papers' figures and ours, once each."""
-    other = {one["data"] for one in entries if not one["same_data"]}
-    notes = [f"The papers' figures are of other pictures: {name}." for name in sorted(other)]
+    other = sorted({one["data"] for one in entries if not one["same_data"]})
+    notes = [f"The papers' figures are of other pictures: {described(data)}." for data in other]
     remarks = dict.fromkeys((one["source"], one["note"]) for one in entries if one["note"])
     return notes + [f"{source}: {note}." for source, note in remarks]
 

@@ -55,22 +55,27 @@ def seed_for(name: str, seed: int) -> int:
 class RepeatableTwoStage(TwoStageModel):
     """`TwoStageModel` for one picture in float64; its pictures differ from that model's in ties."""
 
-    def degrade(
-        self, hr: Tensor, seed: int, degradation: TwoStage | None = None
-    ) -> tuple[Tensor, Tensor]:
+    def degrade(self, hr: Tensor, seed: int, vector: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Degrade one picture on the CPU.
+
+        The vector that a seed has drawn makes, with that seed, the same picture again.
 
         Args:
             hr: ``(3, H, W)`` RGB in [0, 1], sides divisible by the scale and at least
                 `sr_cli.degradation.two_stage.SMALLEST_SIDE`.
             seed: For the parameters, unless given, and the noise.
-            degradation: Parameters of one picture to apply instead of drawing them.
+            vector: ``(D,)``, parameters to apply instead of those that are drawn.
 
         Returns:
             The picture ``(3, H/scale, W/scale)`` float32 on 8-bit levels, and its vector ``(D,)``.
         """
         generator = torch.Generator().manual_seed(seed)
-        drawn = self.sample(1, generator) if degradation is None else degradation
+        # Drawn in any case, so that the noise is the same whether or not parameters are given.
+        drawn = self.sample(1, generator)
+        # A vector has lost the last bits of what it was made of, and they decide ties: its own
+        # parameters are better than what it says of them.
+        if vector is not None and not torch.equal(vector, drawn.vector()[0]):
+            drawn = self.decode(vector)
         stages = replace(drawn, stage1=doubled(drawn.stage1), stage2=doubled(drawn.stage2))
         lr = self.apply(hr.double().unsqueeze(0), doubled(stages), generator)
         return to_levels(lr[0]), drawn.vector()[0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -17,7 +18,7 @@ from torch import Tensor
 from sr_cli.degradation.bicubic import imresize
 from sr_cli.degradation.layout import Layout
 from sr_cli.degradation.operators import quantise
-from sr_cli.images import find_pictures, read
+from sr_cli.images import find_pictures, read, visible_rgb
 from sr_cli.metrics import fidelity, niqe
 from sr_cli.metrics.blur import kernel_mse, kernel_of, lr_psnr
 from sr_cli.metrics.estimation import Skill, skills
@@ -89,6 +90,8 @@ class Job:
     """Raises `CaseError` or `sr_cli.images.PictureError`."""
     files: tuple[Path, ...]
     """What it is made of."""
+    is_made: bool = False
+    """Whether its low-resolution picture is made of the other."""
 
 
 def jobs(
@@ -123,7 +126,7 @@ def jobs(
             Job(pair.name, partial(_paired, pair, benchmark), (pair.lr, pair.hr)) for pair in pairs
         ]
     return [
-        Job(path.name, partial(_made, path, benchmark, condition, seed, repeat), (path,))
+        Job(path.name, partial(_made, path, benchmark, condition, seed, repeat), (path,), True)
         for path in _pictures(folder, benchmark.scale)
         for condition in benchmark.conditions
         for repeat in range(repeats if condition.drawn else 1)
@@ -170,12 +173,20 @@ def _pairs(benchmark: Benchmark, folder: Path, lr_folder: Path | None) -> tuple[
 
 
 def picture_tensor(path: Path) -> Tensor:
-    """A picture of a file, ``(3, H, W)`` in [0, 1]."""
-    return torch.from_numpy(read(path).rgb.copy()).permute(2, 0, 1)
+    """A picture of a file, ``(3, H, W)`` in [0, 1], with nothing of what its transparency hides."""
+    return _seen(path)[0]
+
+
+def _seen(path: Path) -> tuple[Tensor, tuple[str, ...]]:
+    """`picture_tensor`, and what there is to say of the file."""
+    picture = read(path)
+    rgb = torch.from_numpy(visible_rgb(picture).copy()).permute(2, 0, 1)
+    return rgb, () if picture.alpha is None else (f"{path}: its transparency is left out",)
 
 
 def _alone(path: Path) -> Case:
-    return Case(path.name, picture_tensor(path), None)
+    lr, notes = _seen(path)
+    return Case(path.name, lr, None, notes=notes)
 
 
 def read_pair(pair: Pair, scale: int) -> tuple[Tensor, Tensor]:
@@ -185,7 +196,11 @@ def read_pair(pair: Pair, scale: int) -> tuple[Tensor, Tensor]:
         CaseError: Their sizes do not fit together.
         PictureError: One cannot be read.
     """
-    lr, hr = picture_tensor(pair.lr), picture_tensor(pair.hr)
+    return _fitting(pair, picture_tensor(pair.lr), picture_tensor(pair.hr), scale)
+
+
+def _fitting(pair: Pair, lr: Tensor, hr: Tensor, scale: int) -> tuple[Tensor, Tensor]:
+    """Both pictures, the truth cut to what the scale divides; raises `CaseError`."""
     height, width = (side * scale for side in lr.shape[-2:])
     over = hr.shape[-2] - height, hr.shape[-1] - width
     # Some sets keep the rows and columns of the truth that the scale does not divide.
@@ -198,18 +213,19 @@ def read_pair(pair: Pair, scale: int) -> tuple[Tensor, Tensor]:
 
 
 def _paired(pair: Pair, benchmark: Benchmark) -> Case:
-    lr, hr = read_pair(pair, benchmark.scale)
+    (lr, of_lr), (hr, of_hr) = _seen(pair.lr), _seen(pair.hr)
+    lr, hr = _fitting(pair, lr, hr, benchmark.scale)
     _check_size(pair.name, hr.shape[-2], hr.shape[-1], _smallest(benchmark))
-    return Case(pair.name, lr, hr)
+    return Case(pair.name, lr, hr, notes=of_lr + of_hr)
 
 
 def _made(path: Path, benchmark: Benchmark, condition: Condition, seed: int, repeat: int) -> Case:
-    hr = picture_tensor(path)
+    hr, notes = _seen(path)
     height, width = (side // benchmark.scale * benchmark.scale for side in hr.shape[-2:])
     smallest = max(_smallest(benchmark), condition.smallest)
     _check_size(path.name, hr.shape[-2], hr.shape[-1], smallest)
     case = condition.degrade(path.name, hr[:, :height, :width], seed + repeat)
-    return replace(case, repeat=repeat)
+    return replace(case, repeat=repeat, notes=notes)
 
 
 def _smallest(benchmark: Benchmark) -> int:
@@ -328,18 +344,19 @@ Means = dict[str, dict[str, float]]
 def averages(rows: Iterable[Row]) -> Means:
     """Means over cases by method.
 
-    A case of which any method's value is infinite is in no method's mean, or means would be of
-    different cases; where that leaves none, all are.
+    A case of which any method's value is infinite, or that a method has no value of (of other cases
+    it has), is in no method's mean, or means would be of different cases.  Where all are infinite
+    for some method, all count; where a method lacks one or another in every case, there is no mean.
     """
     rows = list(rows)
-    return {
-        method: {
-            key: sum(values) / len(values)
-            for key in KEYS
-            if (values := _comparable(rows, method, key))
-        }
-        for method in _grouped(rows, "method")
-    }
+    means: Means = {row.method: {} for row in rows}
+    for key in KEYS:
+        found = [row for row in rows if key in row.values]
+        cases = _comparable(found, key)
+        for method, own in _grouped(found, "method").items():
+            if values := [row.values[key] for row in own if row.case in cases]:
+                means[method][key] = sum(values) / len(values)
+    return means
 
 
 def by_condition(rows: Iterable[Row]) -> dict[str, Means]:
@@ -359,26 +376,31 @@ def _grouped(rows: Iterable[Row], attribute: str) -> dict[str, list[Row]]:
     return groups
 
 
-def _comparable(rows: list[Row], method: str, key: str) -> list[float]:
-    """A method's values of the cases that no method has an infinite one of."""
-    found = [row for row in rows if key in row.values]
-    left_out = {row.case for row in found if math.isinf(row.values[key])}
-    own = [row for row in found if row.method == method]
-    return [r.values[key] for r in own if r.case not in left_out] or [r.values[key] for r in own]
+def _comparable(rows: list[Row], key: str) -> set[tuple[str, str, int]]:
+    """The cases that means are of: rows are those that have the key."""
+    had = Counter(case for _, case in {(row.method, row.case) for row in rows})
+    methods = len({row.method for row in rows})
+    complete = {case for case, count in had.items() if count == methods}
+    return complete - {row.case for row in rows if math.isinf(row.values[key])} or complete
 
 
-def infinite(rows: Iterable[Row]) -> dict[str, dict[str, int]]:
-    """How many values are infinite, PSNR of equal pictures: such cases are in no method's mean.
+def left_out(rows: Iterable[Row]) -> dict[str, dict[str, int]]:
+    """For how many cases a method is why they are in no method's mean.
+
+    Its value is infinite, as PSNR of equal pictures, or it has none, as a flat result has no NIQE.
+    A method that has none of any case is not measured in that at all, and nobody's mean waits for
+    it.
 
     Returns:
         By method and by the names of `KEYS`, where there are any.
     """
     counts: dict[str, dict[str, int]] = {}
-    for row in rows:
-        for key, value in row.values.items():
-            if math.isinf(value):
-                of_method = counts.setdefault(row.method, {})
-                of_method[key] = of_method.get(key, 0) + 1
+    for method, own in _grouped(rows, "method").items():
+        for key in KEYS:
+            values = [row.values[key] for row in own if key in row.values]
+            missing = len(own) - len(values) if values else 0
+            if count := missing + sum(map(math.isinf, values)):
+                counts.setdefault(method, {})[key] = count
     return counts
 
 

@@ -53,6 +53,8 @@ class Case:
     """Which of the protocol's conditions made it."""
     repeat: int = 0
     """Which of the condition's degradations of this picture."""
+    notes: tuple[str, ...] = ()
+    """Sentences on what was left out of the files that it was made of."""
 
 
 @dataclass(frozen=True)
@@ -273,7 +275,8 @@ PROTOCOLS: dict[str, Protocol] = {
         ),
         Protocol(
             "aniso",
-            "random anisotropic blurs, bicubic downsampling, as DIV2KRK (RealDAN, Table 1)",
+            "random anisotropic blurs, bicubic downsampling, as KernelDAN is trained (DIV2KRK was "
+            "filtered and subsampled by KernelGAN's script, with kernels of x4 composed of x2's)",
             (2, 4),
             _aniso,
             4,

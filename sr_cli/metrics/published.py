@@ -52,6 +52,39 @@ class Comparison:
         return self.ours - self.paper if self.ours is not None and self.same_data else None
 
 
+@dataclass(frozen=True)
+class _DataSet:
+    """What a data set is known by, whatever the format of its files."""
+
+    pictures: int
+    pairs: bool = False
+    """Whether its low-resolution pictures belong to it, as here they cannot be made."""
+
+
+_DATA_SETS = {
+    "Set5": _DataSet(5),
+    "Set14": _DataSet(14),
+    "B100": _DataSet(100),
+    "Urban100": _DataSet(100),
+    "Manga109": _DataSet(109),
+    "DIV2KRK": _DataSet(100, pairs=True),
+    "NTIRE2017Track2": _DataSet(100, pairs=True),
+    "NTIRE2018Track2": _DataSet(100, pairs=True),
+    "NTIRE2018Track4": _DataSet(100, pairs=True),
+    "NTIRE2020Track1": _DataSet(100, pairs=True),
+}
+"""Of the papers; DIV2K-Real is not public, so nobody else's pictures are the same."""
+_ALIASES = {"bsd100": "b100", "bsds100": "b100"}
+
+
+def described(data: str) -> str:
+    """A paper's data set with how large it is, as far as that is known."""
+    if data not in _DATA_SETS:
+        return data
+    one = _DATA_SETS[data]
+    return f"{data} ({one.pictures} {'pairs' if one.pairs else 'pictures'})"
+
+
 @cache
 def published() -> tuple[Published, ...]:
     """All figures, in the order of the file."""
@@ -62,8 +95,10 @@ def published() -> tuple[Published, ...]:
 def compare(answer: Mapping[str, Any]) -> list[Comparison]:
     """The papers' figures beside those of one evaluation.
 
-    Figures of the same data set if there are any; else those of the one other set that a paper
-    reports under this protocol, for orientation.
+    Figures of the data set that the folder is called if there are any; else those of the one other
+    set that a paper reports under this protocol, for orientation.  The pictures are taken to be the
+    same where the folder is called as the set, has as many, and none of them failed.  Their
+    contents are not asked for: sets go about in several formats.
 
     Args:
         answer: As `sr-cli evaluate --json` prints it.
@@ -83,7 +118,7 @@ def compare(answer: Mapping[str, Any]) -> list[Comparison]:
                     ours.get(measure),
                     value,
                     entry.data,
-                    _same(entry.data, answer["data"]),
+                    _same(entry.data, answer),
                     entry.source,
                     entry.note,
                 )
@@ -99,13 +134,23 @@ def _entries(method: str, answer: Mapping[str, Any]) -> list[Published]:
         for entry in published()
         if (entry.model, entry.protocol, entry.scale) == (method, protocol, answer["scale"])
     ]
-    same = [entry for entry in known if _same(entry.data, answer["data"])]
-    if same:
-        return same
+    named = [entry for entry in known if _called(entry.data) == _called(answer["data"])]
+    if named:
+        return named
     return known if len({entry.data for entry in known}) == 1 else []
 
 
-def _same(paper: str, folder: str) -> bool:
-    aliases = {"bsd100": "b100", "bsds100": "b100"}
-    one, other = (name.lower() for name in (paper, folder))
-    return aliases.get(one, one) == aliases.get(other, other)
+def _same(data: str, answer: Mapping[str, Any]) -> bool:
+    """Whether an evaluation was of a paper's pictures, all of them and no others."""
+    known = _DATA_SETS.get(data)
+    return (
+        known is not None
+        and _called(data) == _called(answer["data"])
+        and known.pictures == len(answer["pictures"])
+        and known.pairs == (answer.get("low_resolution") == "given")
+        and not answer["failed"]
+    )
+
+
+def _called(name: str) -> str:
+    return _ALIASES.get(name.lower(), name.lower())

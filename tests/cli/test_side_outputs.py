@@ -139,6 +139,22 @@ def test_degrade_keeps_a_json_that_is_there(program: Program, photo: Path, tmp_p
     assert len(json.loads(facts.read_text())["vector"]) == 42
 
 
+def test_degrade_takes_no_results_of_its_own(
+    program: Program, photo: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    photo.rename(folder / "photo.png")
+    again = ("degrade", folder, "-o", folder / "bad", "--recursive")
+    assert program(*again).status == 0
+    (folder / "bad" / ".sr-cli-aaaaaaaaaaaaaaaa.partial").write_bytes(b"of a killed run")
+    second = program(*again)
+    assert second.status == 1 and "photo.png exists already" in second.err
+    assert "1 left out as results of other pictures here" in second.err
+    made = sorted(one.name for one in (folder / "bad").iterdir())
+    assert made == ["photo.json", "photo.png"]
+
+
 def test_degrade_goes_on_after_what_cannot_be_written(
     program: Program, photo: Path, tmp_path: Path
 ) -> None:

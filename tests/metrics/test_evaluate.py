@@ -18,7 +18,8 @@ from sr_cli import __version__
 from sr_cli.cli.evaluation_tables import HEADINGS
 from sr_cli.metrics.evaluation import KEYS
 from sr_cli.metrics.gains import differences
-from sr_cli.metrics.published import compare, published
+from sr_cli.metrics.protocols import PROTOCOLS
+from sr_cli.metrics.published import compare, described, published
 from sr_cli.networks.dan import DAN
 from sr_cli.zoo import weights
 from sr_cli.zoo.manifest import manifest
@@ -27,6 +28,7 @@ from tests.metrics.made import save
 from tests.metrics.test_metrics import make_features
 
 Program = Callable[..., Outcome]
+DOCS = Path(__file__).parents[2] / "docs"
 SMALL_BLUR = {**TINY, "scale": 2, "degradation_size": 8}
 
 
@@ -329,9 +331,11 @@ def test_every_condition_of_blur_and_noise_has_a_table(program: Program, data: P
 
 
 def test_the_papers_figures_stand_beside_ours_with_the_difference(
-    program: Program, data: Path
+    program: Program, tmp_path: Path
 ) -> None:
-    data = data.rename(data.with_name("Set5"))
+    data = tmp_path / "Set5"
+    for number in range(5):
+        save(data / f"{number}.png", 48, 60, number)
     run = ("evaluate", "-m", "bicubic", "--protocol", "gaussian8", "--data", data, "--scale", 4)
     shown = program(*run, "--compare")
     assert "DANv2, Table 1" in shown.out and "24.57" in shown.out
@@ -340,6 +344,34 @@ def test_the_papers_figures_stand_beside_ours_with_the_difference(
     first = answer["published"][0]
     ours = answer["methods"]["bicubic"]["psnr_y"]
     assert first["ours"] == ours and first["difference"] == pytest.approx(ours - 24.57)
+    assert "other pictures" not in shown.err
+    (data / "4.png").write_bytes(b"no picture")
+    assert "other pictures: Set5 (5 pictures)." in program(*run, "--compare").err
+    (data / "4.png").unlink()
+    fewer = program(*run, "--compare")
+    assert "other pictures: Set5 (5 pictures)." in fewer.err and "24.57" in fewer.out
+    (answer,) = answers(program(*run, "--compare", "--json"))
+    assert [one["difference"] for one in answer["published"]] == [None, None]
+
+
+def test_pairs_of_a_paper_are_not_the_same_when_made_anew() -> None:
+    answer = {
+        "protocol": "aniso",
+        "scale": 4,
+        "data": "DIV2KRK",
+        "low_resolution": "given",
+        "pictures": {str(number): {} for number in range(100)},
+        "failed": [],
+        "methods": {"bicubic": {"psnr_y": 25.0, "ssim_y": 0.6}},
+    }
+    (given, _), (made, _) = compare(answer), compare({**answer, "low_resolution": "made"})
+    assert given.difference == pytest.approx(25.0 - 25.33)
+    assert made.paper == given.paper and made.difference is None
+
+
+def test_how_many_pictures_a_data_set_has_is_known() -> None:
+    known = {one.data for one in published() if described(one.data) != one.data}
+    assert {one.data for one in published()} - known == {"DIV2K-Real"}  # which is not public
 
 
 def test_other_pictures_are_compared_without_a_difference() -> None:
@@ -347,6 +379,8 @@ def test_other_pictures_are_compared_without_a_difference() -> None:
         "protocol": "real",
         "scale": 4,
         "data": "val",
+        "pictures": {},
+        "failed": [],
         "methods": {"dan-real-x4": {"psnr_y": 23.0, "ssim_y": 0.6}},
     }
     one = compare(answer)[0]
@@ -360,6 +394,8 @@ def test_conditions_are_compared_one_by_one() -> None:
         "protocol": "blur-noise",
         "scale": 4,
         "data": "Set5",
+        "pictures": {name: {} for name in "abcde"},
+        "failed": [],
         "methods": means,
         "conditions": {"[1.3, 15]": means},
     }
@@ -452,10 +488,90 @@ def test_a_flat_picture_leaves_the_figures_of_the_others(
     (beside,) = answers(outcome)
     for key in ("psnr_y", "niqe_own"):
         assert beside["methods"]["bicubic"][key] == pytest.approx(alone["methods"]["bicubic"][key])
-    assert beside["left_out"] == {"bicubic": {"psnr_y": 8}}
+    assert beside["left_out"] == {"bicubic": {"psnr_y": 8, "niqe_own": 8}}
     assert "niqe_own" not in beside["pictures"]["flat.png"]["bicubic"]
     told = program(*run, "--data", data)
-    assert "8" in told.err and "equal to the truth" in told.err
+    assert "8 of its pictures are equal to the truth; they count in no" in told.err
+    assert "8 of its pictures are flat, without a NIQE; they count in no" in told.err
+
+
+def hiding(path: Path, colour: tuple[int, int, int], height: int, width: int) -> None:
+    """A picture with a transparent square, below which there is a colour that nobody sees."""
+    pixels = np.asarray(Image.open(save(path, height, width)).convert("RGBA")).copy()
+    pixels[8:20, 8:20] = (*colour, 0)
+    Image.fromarray(pixels).save(path)
+
+
+def test_what_transparency_hides_is_not_measured(program: Program, tmp_path: Path) -> None:
+    run = ("evaluate", "-m", "bicubic", "--scale", 2, "--json", "--protocol")
+    found = []
+    for name, colour in (("red", (255, 0, 0)), ("blue", (0, 0, 255))):
+        root = tmp_path / name
+        hiding(root / "HR" / "a.png", colour, 48, 60)
+        hiding(root / "LR_x2" / "a.png", colour, 24, 30)
+        made = program(*run, "gaussian8", "--data", root / "HR")
+        hidden = f"{root / 'HR' / 'a.png'}: its transparency is left out"
+        assert made.err.splitlines() == [hidden]  # once for eight conditions
+        paired = program(*run, "paired", "--data", root)
+        assert hidden in paired.err and str(root / "LR_x2" / "a.png") in paired.err
+        alone = program(*run, "no-reference", "--data", root / "HR")
+        assert alone.err.splitlines() == [hidden]
+        found.append([answers(one)[0]["methods"] for one in (made, paired, alone)])
+    assert found[0] == found[1]
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        *(["--lr", "nowhere"], ["--seed", "1"], ["--repeats", "2"], ["--rgb"], ["--lpips"]),
+        *(["--features", "nowhere"], ["--truth"], ["--compare"], ["--estimate-only"], ["--skill"]),
+    ],
+)
+def test_without_a_truth_options_that_need_one_are_misuse(
+    program: Program, data: Path, option: list[str]
+) -> None:
+    run = ("evaluate", "-m", "bicubic", "--protocol", "no-reference", "--data", data)
+    refused = sentence(program(*run, *option), 2)
+    assert option[0] in refused and "no-reference takes" in refused
+
+
+def test_the_page_says_how_every_protocol_is_scored() -> None:
+    rows = {}
+    for line in (DOCS / "evaluation.md").read_text(encoding="utf-8").splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        if len(cells) == 5 and cells[0].strip("`") in PROTOCOLS:
+            rows[cells[0].strip("`")] = cells[2:]
+    assert rows.pop("no-reference") == ["2, 3, 4, 8", "-", "-"]
+    assert rows == {
+        name: [
+            ", ".join(map(str, one.scales)),
+            "scale" if one.border is None else str(one.border),
+            "rounded" if one.rounded_luma else "not rounded",
+        ]
+        for name, one in PROTOCOLS.items()
+        if name != "no-reference"
+    }
+
+
+def test_every_key_of_an_answer_is_on_the_page(
+    program: Program, tmp_path: Path, tiny_weights: Path
+) -> None:
+    data = tmp_path / "Set5"
+    save(data / "a.png", 96, 108)
+    Image.new("RGB", (108, 96), (90, 90, 90)).save(data / "flat.png")
+    run = ("evaluate", "-m", tiny_weights, "--data", data, "--json")
+    (real,) = answers(program(*run))
+    bicubic = ("evaluate", "-m", "bicubic", "--scale", 4, "--data", data, "--json", "--compare")
+    (blurred,) = answers(program(*bicubic, "--protocol", "gaussian8"))
+    name = str(tiny_weights)
+    found = {
+        *(*real, *blurred, "own_precisions", *real["gains"][name]["psnr_y"], *KEYS),
+        *(key for one in real["skill"][name].values() for key in one),
+        *(key for one in blurred["published"] for key in one),
+    }
+    assert {"left_out", "condition_gains", "weights", "failed", "same_data"} <= found
+    page = (DOCS / "json.md").read_text(encoding="utf-8")
+    assert {key for key in found if f"`{key}`" not in page} == set()
 
 
 def test_averaged_over_orientations_a_kernel_is_judged_too(

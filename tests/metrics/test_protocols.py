@@ -29,6 +29,7 @@ from sr_cli.metrics.evaluation import (
     by_condition,
     by_picture,
     jobs,
+    left_out,
     measure,
 )
 from sr_cli.metrics.gains import Gain, gain
@@ -223,6 +224,28 @@ def test_means_are_of_the_same_cases() -> None:
     equal = reached("bicubic", 50) + reached("m", math.inf)
     assert averages(equal)["m"]["psnr_y"] == math.inf
     assert averages(equal)["bicubic"]["psnr_y"] == 50
+
+
+def test_a_case_that_a_method_has_no_figure_of_is_in_no_mean() -> None:
+    def reached(method: str, *values: float | None) -> list[Row]:
+        return [
+            Row(method, str(number), "", 0, {} if value is None else {"niqe_own": value})
+            for number, value in enumerate(values)
+        ]
+
+    # The network is better on every case, but bicubic's first result is flat.
+    rows = reached("bicubic", None, 9, 5) + reached("m", 13, 8, 4)
+    assert averages(rows) == {"bicubic": {"niqe_own": 7}, "m": {"niqe_own": 6}}
+    assert left_out(rows) == {"bicubic": {"niqe_own": 1}}
+    assert by_picture(rows)["0"] == {"bicubic": {}, "m": {"niqe_own": 13}}
+    # Not one case that both have.
+    rows = reached("bicubic", None, 9) + reached("m", 13, None)
+    assert averages(rows) == {"bicubic": {}, "m": {}}
+    assert left_out(rows) == {"bicubic": {"niqe_own": 1}, "m": {"niqe_own": 1}}
+    # Who is not measured in it keeps nobody waiting.
+    rows = reached("bicubic", None, None) + reached("m", 13, 8)
+    assert averages(rows) == {"bicubic": {}, "m": {"niqe_own": 10.5}}
+    assert left_out(rows) == {}
 
 
 def test_a_picture_smaller_than_the_border_is_named(tmp_path: Path) -> None:
