@@ -39,7 +39,8 @@ comes from another downsampling: keeping every fourth pixel gives 24.36 / .7015 
 """
 PICTURES = """
 An average hides pictures on which a model does harm. A bar is one picture, red where bicubic
-interpolation is better.
+interpolation is better; where a protocol degrades it in several ways, its mean over these, and the
+table has each. Heights are logarithmic beyond 0.5 dB.
 """
 ITERATIONS = """
 The trained network run with other numbers of iterations. It was trained for T = 3, and its one tail
@@ -47,11 +48,12 @@ is made for the features of the last iteration; the paper trained a tail for eve
 T = 1 and 2 its figures show what the features are worth, ours what leaving iterations out does.
 """
 TRUTH = """
-The Restorer given the true degradation instead of the Estimator's (RealDAN, Table 5), and given
-nothing: the vector that the network starts from, the same for every picture, what it says of an
-average one. Where the truth changes little, better estimates alone would not make better pictures.
-A Restorer that does worse with it reads the estimates that it was trained on as they are, errors
-included: it has never seen true numbers.
+The Restorer given the true degradation instead of the Estimator's (as RealDAN's Table 5 does), and
+given nothing: the vector that the network starts from, the same for every picture. Both go in by
+the head of degradations, which has been trained on that one vector alone, so the Restorer was
+never shown what the head makes of any other. "Truth given" therefore says what happens, and not
+what it would be worth to know the truth: for that the Restorer has to learn with it
+([training-log.md](training-log.md), entry 18). "Nothing given" has no such doubt about it.
 """
 TTA = """
 The mean of what the network makes of a picture in all eight flips and turns (`upscale --tta`),
@@ -59,8 +61,9 @@ eight times slower. No other figure here has it.
 """
 SKILL = """
 Each held-out picture degraded several times as the model is for, the whole picture estimated, every
-number compared with the truth where it applies. A correlation under 0.3 is no skill: such a number
-is shown as "not known", never as a figure. `error` is the mean absolute error in the number's unit.
+number compared with the truth where it applies. A correlation under 0.3, or one that so few cases
+may have by chance (5 %, by Fisher's z), is no skill: such a number is shown as "not known", never
+as a figure. `error` is the mean absolute error in the number's unit.
 """
 CROPPED = """
 `cropped` (protocol `real-cropped`): the same pictures with 1 to 7 rows and columns cut off after
@@ -75,6 +78,11 @@ whole picture's multiply-adds, beside a product of two 4096x4096 matrices in the
 loaded model; foretold is what pictures and features take by the formula in the
 [design notes](design-notes.md), to which the tile at work is added. `random:RRDB` is Real-ESRGAN's
 network with random weights.
+"""
+WORDS = """
+How often the sentence behind "In short" is right ([measure_words.py](measure_words.py): protocol
+`real`, {cases} cases, seed {seed}): the truth and the estimate each put into words, and how many
+cases got which. A row is what was true, a column what was said.
 """
 KERNELS = """
 Protocol `aniso`, the first ten pictures of `val`: the true kernel above the estimated one, each
@@ -128,7 +136,8 @@ def render(models: Iterable[Model], runs: tuple[Run, ...], stored: Path) -> str:
 
 
 ELSEWHERE = """\
-Of the models of the zoo these can be repeated by anybody. Names that end in `.safetensors` are of
+Of the models of the zoo these can be repeated by anybody (those with `--features` by who has the
+two files that [data.md](data.md) names). Names that end in `.safetensors` are of
 files: `told` and `estimating` are the two runs of entry 18 of [training-log.md](training-log.md),
 `edsr-*` the twins of entries 12 to 14, none of which is in this repository; `dan-*` beside the
 twins are released weights, dan-blur-* as they were in float16, but for dan-real-x4.safetensors,
@@ -212,6 +221,10 @@ def _learned(model: str, runs: Iterable[Run], stored: Path) -> list[str]:
         if cropped:
             parts.append(CROPPED)
         parts.append(tables.skill(best["skill"][model], cropped and cropped["skill"][model]))
+    words = stored / f"words-{model}.json"
+    if words.is_file():
+        answer = json.loads(words.read_text(encoding="utf-8"))
+        parts += ["### In short", WORDS.format(**answer), tables.words(answer)]
     return parts
 
 

@@ -38,10 +38,12 @@ def per_picture(model: str, answers: Sequence[Answer], path: Path) -> None:
         panel.set_yscale("symlog", linthresh=0.5)
         panel.yaxis.set_major_locator(FixedLocator(TICKS))
         panel.yaxis.set_major_formatter("{x:g}")
-        title = f"{answer['protocol']}, {answer['data']}\n{behind} of {len(gains)} worse"
+        conditions = len(answer.get("condition_gains", ()))
+        means = f" (means of {conditions})" if conditions > 1 else ""
+        title = f"{answer['protocol']}, {answer['data']}{means}\n{behind} of {len(gains)} worse"
         panel.set_title(title, fontsize=10)
         panel.set(xlabel="pictures, by gain", xticks=[])
-    panels[0][0].set_ylabel("PSNR-Y over bicubic, dB")
+    panels[0][0].set_ylabel("PSNR-Y over bicubic, dB\n(logarithmic beyond 0.5)")
     _save(figure, path)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from results_page.stored import Answer, Run, find
 from sr_cli.cli.evaluation_tables import HEADINGS, formatted
-from sr_cli.degradation.explain import KNOWN_FROM
+from sr_cli.degradation.explain import is_known
 from sr_cli.metrics.gains import Gain, differences, gain
 from sr_cli.metrics.published import Published, compare, published
 from sr_cli.zoo.manifest import Model
@@ -154,10 +154,20 @@ def worse(answers: Sequence[Answer]) -> str:
                 continue
             behind = [name for name, gain in gains.items() if gain < 0]
             last = min(gains, key=lambda name: gains[name])
+            place = f"{answer['protocol']} on {answer['data']}"
+            by_condition = {
+                condition: found[method]["psnr_y"]
+                for condition, found in answer.get("condition_gains", {}).items()
+                if len(answer["condition_gains"]) > 1
+            }
+            for condition, found in by_condition.items():
+                fewer = found["pictures"] - found["larger"]
+                behind_there = f"{fewer} of {found['pictures']}"
+                rows.append((method, f"{place}, {condition}", behind_there, "-", "-"))
             rows.append(
                 (
                     method,
-                    f"{answer['protocol']} on {answer['data']}",
+                    f"{place}, mean of these" if by_condition else place,
                     f"{len(behind)} of {len(gains)}",
                     f"{gains[last]:+.2f} dB ({last})",
                     f"{max(gains.values()):+.2f} dB",
@@ -202,7 +212,7 @@ def skill(
             _auc(one),
             *(() if cropped is None else (_correlation(cropped[key]), _auc(cropped[key]))),
             one["count"],
-            "yes" if one["correlation"] >= KNOWN_FROM else "not known",
+            "yes" if is_known(key, numbers) else "not known",
         )
         for key, one in numbers.items()
     ]
@@ -210,6 +220,23 @@ def skill(
     if cropped is not None:
         columns[4:4] = ["cropped: correlation", "AUC"]
     return table(columns, rows)
+
+
+GRADES = ("nothing", "none", "hardly any", "light", "some", "strong", "enlarged", "softened")
+"""What may be said of a topic, mildest first."""
+
+
+def words(answer: Mapping[str, Any]) -> str:
+    """What `docs/measure_words.py` printed, a table a topic."""
+    parts: list[str] = []
+    for topic, counts in answer["topics"].items():
+        found = {(one["true"], one["said"]): one["count"] for one in counts}
+        used = [grade for grade in GRADES if any(grade in pair for pair in found)]
+        right = sum(count for (true, said), count in found.items() if true == said)
+        rows = [(true, *(found.get((true, said), "") for said in used)) for true in used]
+        share = f"{right / sum(found.values()):.0%} right"
+        parts.append(table((f"{topic}: {share}", *used), rows))
+    return "\n\n".join(parts)
 
 
 def _correlation(one: Mapping[str, float]) -> str:

@@ -6,6 +6,7 @@ Needs no torch.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -14,6 +15,9 @@ from sr_cli.degradation.layout import Layout, Parameter
 
 KNOWN_FROM = 0.3
 """A number whose estimates correlate less than this with the truth is called not known."""
+CHANCE = 1.96
+"""So many standard errors a correlation must be from none (by Fisher's z): of a dozen cases even
+numbers that nobody can tell correlate at 0.3."""
 
 NOT_KNOWN = "not known"
 
@@ -124,8 +128,8 @@ def explain(
     Args:
         layout: What the numbers are.
         vector: Normalised, as a network gives it.
-        skill: Per ``stage.name``: ``correlation`` and ``error``, as in the manifest.  Numbers that
-            are missing here are not known.
+        skill: Per ``stage.name``: ``correlation``, ``error`` and ``count``, as in the manifest.
+            Numbers that are missing here are not known.
     """
     values = layout.decode(vector)
     ranges = layout.ranges(vector)
@@ -146,8 +150,19 @@ def explain(
 
 
 def is_known(key: str, skill: Mapping[str, Mapping[str, float]]) -> bool:
-    """Whether estimates of a number are worth showing."""
-    return key in skill and skill[key]["correlation"] >= KNOWN_FROM
+    """Whether estimates of a number are worth showing.
+
+    Args:
+        key: ``stage.name``.
+        skill: As of `explain`; where it has the ``count`` of cases, these must be enough.
+    """
+    if key not in skill or skill[key]["correlation"] < KNOWN_FROM:
+        return False
+    count = skill[key].get("count")
+    if count is None:
+        return True
+    certain = min(skill[key]["correlation"], 1 - 1e-9)
+    return count > 3 and math.atanh(certain) * math.sqrt(count - 3) >= CHANCE
 
 
 def _shown(

@@ -31,7 +31,8 @@ class Told(SuperResolver):
 
     Every d_i is the degradation head of one vector; no Estimator runs.  At first that is the vector
     which the network starts from, the same for every picture: nothing is known then.  `tell` tells
-    it the truth (RealDAN, Table 5).
+    it the truth (RealDAN, Table 5).  The head was trained on the one vector, so what a Restorer
+    does with another that it is told is not what it could do had it learned with such.
     """
 
     single_precision = tuple(f"network.{name}" for name in DAN.single_precision)

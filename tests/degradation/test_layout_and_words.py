@@ -76,6 +76,18 @@ def test_a_number_without_skill_is_never_shown_as_a_figure() -> None:
     assert "not known" in shown
 
 
+@pytest.mark.parametrize(("count", "known"), [(18, False), (40, True), (3, False)])
+def test_a_correlation_that_chance_may_make_of_few_cases_is_no_skill(
+    count: int, known: bool
+) -> None:
+    few = {"correlation": 0.387, "error": 8.2, "count": count}
+    shown = text(
+        vector_with(stage2__is_jpeg=1, stage2__jpeg_quality=43),
+        GOOD | {"stage2.jpeg_quality": few},
+    )
+    assert ("quality 43" in shown) is known
+
+
 def test_a_number_whose_flag_is_not_known_is_shown_with_that_condition() -> None:
     skill = GOOD | {"stage2.noise_is_gaussian": {"correlation": 0.1, "error": 0.4}}
     vector = vector_with(stage2__gaussian_sigma=9, stage2__poisson_level=1.5)
