@@ -18,8 +18,10 @@ Pictures may be
 Floats that a filter has pushed a little out of [0, 1] count as black and white; a picture with some
 beyond [-0.5, 1.5] has another scale, such as 0 to 255 or -1 to 1, and is refused.
 
-A process that forks (`multiprocessing` does, on Linux) loads its models in the children: torch's
-threads do not survive a fork, and a child that uses a model of its parent's waits for ever.
+A process that forks (`multiprocessing` does by "fork") loads its models in the children, and puts
+no picture through one before: torch's threads do not survive a fork, and a child of a process that
+has used them waits for ever.  Where that cannot be helped, take the start method "spawn" or
+"forkserver".
 
 Results are of the same kind, type, shape and device, `Upscaler.scale` times as large unless another
 enlargement is asked for.
@@ -63,7 +65,7 @@ OVERSHOOT = 0.5
 to 255 or from -1 to 1 is far beyond."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Estimate:
     """What a model says had happened to a picture.  ``print`` shows it in words."""
 
@@ -130,6 +132,9 @@ class Upscaler:
             TypeError: It is no picture of a known kind.
             ValueError: It has an impossible shape, numbers beyond those above, or a mode that does
                 not say what they mean; or there is no such tile or enlargement.
+            sr_cli.inference.errors.InferenceError: What the network made are no numbers, or there
+                is no room for its features.
+            MemoryError: There is none for the result.
         """
         if outscale is not None and not 0 < outscale < math.inf:
             raise ValueError(f"outscale must be a number above 0, not {outscale}")
@@ -150,6 +155,7 @@ class Upscaler:
         Raises:
             TypeError: It is no picture of a known kind.
             ValueError: As of `upscale`; or it is a batch.
+            sr_cli.inference.errors.InferenceError: As of `upscale`.
         """
         layout, skill = self._opened.layout, self._opened.estimate
         if layout is None:

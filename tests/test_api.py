@@ -157,6 +157,9 @@ def test_an_estimate_reads_as_words_numbers_and_json(model: sr_cli.Upscaler) -> 
     assert estimate.vector.shape == (42,)
     assert "Second stage, JPEG: " in str(estimate)
     assert estimate.json["layout"] == "two-stage"
+    assert estimate.summary == estimate.json["summary"]
+    assert str(estimate).endswith(f"\nIn short: {estimate.summary}.")
+    assert estimate in [None, estimate]  # which compares, and arrays do not say yes or no
     with pytest.raises(ValueError, match="one picture at a time, not of 2"):
         model.estimate(torch.zeros(2, 3, 8, 8))
 

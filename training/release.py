@@ -71,6 +71,7 @@ def updated_manifest(
         "hub": entry["weights"]["hub"] if entry["weights"] else None,
         "sha256": store.sha256(file),
         "bytes": file.stat().st_size,
+        "numbers_sha256": load(str(file)).digest,
     }
     entry["figures"] = [_figure(figure, recipe.model) for figure in figures]
     entry["estimate"] = skill or {}
@@ -140,7 +141,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         skill = None
         if options.skill:
             skill = _of(recipe.model, measured[options.skill]["skill"], "the skills")
-        facts = {**run_facts(options.run), "device": options.device}
+        facts = {**run_facts(options.run, recipe), "device": options.device}
         # The weights take their place only when all that is said of them is known to be right.
         with tempfile.TemporaryDirectory(dir=options.weights) as folder:
             file = write_weights(

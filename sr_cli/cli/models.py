@@ -128,8 +128,9 @@ def pull_models(
 
     Example: sr-cli models pull dan-real-x4
     """
-    for name in _expanded(names):
-        with _telling(name, as_json=as_json):
+    failures = _Failures(as_json)
+    for name in _expanded(names, failures):
+        with failures.of(name):
             if name.startswith(hub.PREFIX):
                 path = hub.fetch(hub.parse_reference(name))
             else:
@@ -139,6 +140,7 @@ def pull_models(
                 console.print_json(facts)
             else:
                 console.out.print(f"{name}  {path}")
+    failures.leave()
 
 
 @app.command("verify")
@@ -153,22 +155,26 @@ def verify_models(
     Example: sr-cli models verify
     """
     wrong = 0
-    for model in [find(name) for name in _expanded(names or ["*"])]:
-        state, path = _verified(model)
-        wrong += state == "wrong"
-        if as_json:
-            where = str(path) if path else None
-            console.print_json({"name": model.name, "state": state, "path": where})
-        elif path is not None:
-            console.out.print(f"{model.name}  {state}  {path}")
-        elif names:
-            console.out.print(f"{model.name}  {state}")
+    failures = _Failures(as_json)
+    for name in _expanded(names or ["*"], failures):
+        with failures.of(name):
+            model = find(name)
+            state, path = _verified(model)
+            wrong += state == "wrong"
+            if as_json:
+                where = str(path) if path else None
+                console.print_json({"name": model.name, "state": state, "path": where})
+            elif path is not None:
+                console.out.print(f"{model.name}  {state}  {path}")
+            elif names:
+                console.out.print(f"{model.name}  {state}")
     if wrong:
         console.complain(
             "Weights marked wrong are not what was released. Delete a file of the Hub's cache and "
             "pull it again; for a bundled one, reinstall sr-cli."
         )
         raise typer.Exit(1)
+    failures.leave()
 
 
 @app.command("publish")
@@ -209,28 +215,43 @@ def publish_model(
                 console.out.print(f"{console.shown_path(file)}")
 
 
-def _expanded(names: list[str]) -> Iterator[str]:
+class _Failures:
+    """What went wrong with single names, none of which stops the others."""
+
+    def __init__(self, as_json: bool) -> None:
+        self.as_json = as_json
+        self.count = 0
+
+    @contextmanager
+    def of(self, name: str) -> Iterator[None]:
+        """Tells a failure of a name, on standard output as well where that is JSON."""
+        try:
+            yield
+        except (ZooError, console.CommandError) as error:
+            self.count += 1
+            console.complain(f"sr-cli: {error}")
+            if self.as_json:
+                console.print_json({"name": name, "error": str(error)})
+
+    def leave(self) -> None:
+        """Ends the command with 1 if anything went wrong."""
+        if self.count:
+            raise typer.Exit(1)
+
+
+def _expanded(names: list[str], failures: _Failures) -> Iterator[str]:
     """Names and references as they are; patterns as the models with weights that they fit."""
     for name in names:
         if not set(name) & set("*?["):
             yield name
-        elif found := [model.name for model in matching(name) if model.weights]:
-            yield from found
-        else:
-            raise console.CommandError(
-                f"No model with weights fits '{name}'. See `sr-cli models list`."
-            )
-
-
-@contextmanager
-def _telling(name: str, *, as_json: bool) -> Iterator[None]:
-    """With ``--json``, what goes wrong is told there as well."""
-    try:
-        yield
-    except ZooError as error:
-        if as_json:
-            console.print_json({"name": name, "error": str(error)})
-        raise
+            continue
+        found = [model.name for model in matching(name) if model.weights]
+        with failures.of(name):
+            if not found:
+                raise console.CommandError(
+                    f"No model with weights fits '{name}'. See `sr-cli models list`."
+                )
+        yield from found
 
 
 @contextmanager
@@ -270,6 +291,7 @@ def _rows(model: Model) -> Iterator[tuple[str, str]]:
     yield "weights", _where(model)
     if model.weights:
         yield "sha256", model.weights.sha256
+        yield "sha256 of numbers", str(model.weights.numbers_sha256)
         yield "licence", str(model.licence)
         yield "authors", str(model.authors)
     yield "recipe", model.recipe if store.has_recipe(model.recipe) else "no recipe yet"

@@ -16,7 +16,7 @@ from sr_cli.networks import registry
 from sr_cli.networks.family import Family
 from sr_cli.networks.stages import SuperResolver
 from sr_cli.zoo import hub, store, weights
-from sr_cli.zoo.manifest import ZooError, find, of_digest
+from sr_cli.zoo.manifest import ZooError, find, of_numbers
 from sr_cli.zoo.mixture import mixed, parse
 
 LARGEST_OPTION = 1024
@@ -142,8 +142,8 @@ def _from_file(path: Path, name: str) -> LoadedModel:
     except UnknownNetworkError as unknown:
         return _of_others(state, path, name, unknown)
     network = _built(known.family, known.options, known.state, path)
-    # A conversion changes no number, and says of what it was made.
-    model = of_digest(store.sha256(path)) or of_digest(known.header.get("source_sha256", ""))
+    # What was measured is true of the same numbers in any file, such as a converted one.
+    model = of_numbers(weights.digest(network.state_dict()))
     size = known.options["degradation_size"] if known.family.estimates == "vector" else None
     layout = _layout_of_size(size, network.scale)
     return LoadedModel(name, network, network.scale, layout, model.estimate if model else {})

@@ -56,8 +56,10 @@ class Weights:
     hub: HubFile | None
     """Where it can be downloaded, or None; a bundled file may be on the Hub as well."""
     sha256: str
-    """64 hexadecimal digits."""
+    """Of the file, 64 hexadecimal digits."""
     bytes: int
+    numbers_sha256: str | None = None
+    """Of the numbers in it, whatever file they are in: see `sr_cli.zoo.weights.digest`."""
 
 
 @dataclass(frozen=True)
@@ -180,9 +182,15 @@ def matching(pattern: str) -> list[Model]:
 
 
 def of_digest(sha256: str) -> Model | None:
-    """The model whose weights have this hash, if there is one."""
+    """The model whose weights file has this hash, if there is one."""
     models = manifest().values()
     return next((m for m in models if m.weights and m.weights.sha256 == sha256), None)
+
+
+def of_numbers(sha256: str) -> Model | None:
+    """The model whose weights have this hash as numbers, whatever file they come from."""
+    models = manifest().values()
+    return next((m for m in models if m.weights and m.weights.numbers_sha256 == sha256), None)
 
 
 def _text() -> str:
@@ -211,4 +219,4 @@ def _model(entry: Mapping[str, Any]) -> Model:
 
 def _weights(entry: Mapping[str, Any]) -> Weights:
     hub = HubFile(**entry["hub"]) if entry["hub"] else None
-    return Weights(entry["bundled"], hub, entry["sha256"], entry["bytes"])
+    return Weights(entry["bundled"], hub, entry["sha256"], entry["bytes"], entry["numbers_sha256"])

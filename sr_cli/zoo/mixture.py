@@ -17,7 +17,9 @@ from sr_cli.zoo.manifest import ZooError
 if TYPE_CHECKING:
     from sr_cli.zoo.loading import LoadedModel
 
-_FORM = re.compile(r"(?P<first>[^+]+)\+(?P<second>[^+]+):(?P<share>[01](?:\.\d+)?)")
+_FORM = re.compile(r"(?P<first>[^+]+)\+(?P<second>[^+]+):(?P<share>\d+\.?\d*|\.\d+)")
+_MEANT = re.compile(r"[\w-]+\+[\w-]+(:.*)?")
+"""Two names of the manifest, and no file's: what cannot be read was meant as a mixture."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,10 +36,15 @@ def parse(name: str) -> Mixture | None:
     """The mixture that ``FIRST+SECOND:SHARE`` names; None if a name is none.
 
     Raises:
-        ZooError: The share is more than the whole.
+        ZooError: The share is more than the whole, or is missing.
     """
     found = _FORM.fullmatch(name)
     if found is None:
+        if _MEANT.fullmatch(name):
+            raise ZooError(
+                f"{name} is no mixture of two models: write FIRST+SECOND:SHARE with a share of the "
+                "second from 0 to 1, such as :0.3."
+            )
         return None
     share = float(found["share"])
     if share > 1:

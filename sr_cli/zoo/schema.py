@@ -141,6 +141,8 @@ def _any(value: Any, place: str) -> Iterator[str]:
 _DATE = _pattern(r"\d{4}-\d\d-\d\d", "a date like 2026-01-31")
 _NAME = _pattern(r"[a-z0-9]+(-[a-z0-9]+)*", "a name of small letters, digits and hyphens")
 
+_SHA256 = _pattern(r"[0-9a-f]{64}", "a sha256 of 64 hex digits")
+
 _WEIGHTS = _record(
     {
         "bundled": _or_null(_pattern(r"[\w.-]+\.safetensors", "a .safetensors file name")),
@@ -153,8 +155,9 @@ _WEIGHTS = _record(
                 }
             )
         ),
-        "sha256": _pattern(r"[0-9a-f]{64}", "a sha256 of 64 hex digits"),
+        "sha256": _SHA256,
         "bytes": _whole(1),
+        "numbers_sha256": _SHA256,
     }
 )
 

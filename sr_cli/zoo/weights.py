@@ -214,8 +214,8 @@ def _read_pickle(path: Path) -> dict[str, Tensor]:
     for key, tensor in state.items():
         if not _is_plain(tensor):
             raise ZooError(
-                f"{path} holds {key} in a form that is not read: quantised, sparse, complex or "
-                "without content. Ask for the weights as plain numbers."
+                f"{path} holds {key} in a form that is not read: quantised, sparse, complex, "
+                "repeated or without content. Ask for the weights as plain numbers."
             )
     return state
 
@@ -223,7 +223,10 @@ def _read_pickle(path: Path) -> dict[str, Tensor]:
 def _is_plain(tensor: Tensor) -> bool:
     """Whether a tensor is an array of real numbers."""
     odd = tensor.is_quantized or tensor.is_complex() or tensor.is_meta or tensor.is_nested
-    return tensor.layout is torch.strided and not odd
+    if odd or tensor.layout is not torch.strided:
+        return False
+    # One number that is said to lie everywhere would take gigabytes as soon as it is copied.
+    return tensor.numel() * tensor.element_size() <= tensor.untyped_storage().nbytes()
 
 
 def _check_claims(path: Path) -> None:

@@ -81,11 +81,15 @@ def test_conversion_keeps_every_bit_and_tells_where_from(source: Path, tmp_path:
 
 
 def test_a_converted_copy_tells_as_much_as_what_it_was_made_of(tmp_path: Path) -> None:
-    source, copy = store.locate(find("dan-real-x4")), tmp_path / "copy.safetensors"
+    source, copy = store.locate(find("dan-real-gan-x4")), tmp_path / "copy.safetensors"
+    again = tmp_path / "again.safetensors"
     conversion.convert(source, copy)
-    assert load(str(copy)).estimate == find("dan-real-x4").estimate
+    conversion.convert(copy, again)
+    for made in (copy, again):
+        assert load(str(made)).estimate == find("dan-real-gan-x4").estimate
     state, header = weights.read(copy)
-    weights.write_with(copy, state, weights.own_header(header))  # as what is changed is written
+    state["image_tail.0.bias"] = state["image_tail.0.bias"] + 0.01
+    weights.write_with(copy, state, weights.own_header(header))
     assert not load(str(copy)).estimate
 
 

@@ -113,6 +113,7 @@ def manifest_with(folder: Path, sha256: str) -> Path:
             "hub": {"repo": "some/repo", "file": "model.safetensors", "revision": COMMIT},
             "sha256": sha256,
             "bytes": len(CONTENT),
+            "numbers_sha256": sha256,
         },
     }
     path = folder / "manifest.json"

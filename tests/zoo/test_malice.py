@@ -105,8 +105,10 @@ def test_an_archive_without_its_directory_is_damaged(tmp_path: Path) -> None:
         torch.ones(8).to_sparse(),
         torch.ones(8, dtype=torch.complex64),
         torch.ones(8, device="meta"),
+        torch.ones(1).expand(8),
+        torch.ones(1).expand(10**9, 10**9),
     ],
-    ids=["sparse", "complex", "meta"],
+    ids=["sparse", "complex", "meta", "one for all", "one for more than there are"],
 )
 def test_tensors_that_are_no_plain_numbers_are_refused(tmp_path: Path, odd: torch.Tensor) -> None:
     path = tmp_path / "net.pth"

@@ -26,8 +26,12 @@ def test_names_of_mixtures_are_told_from_others() -> None:
     assert parse("hf:o/r/f@main+dir/x.safetensors:1") == Mixture(
         "hf:o/r/f@main", "dir/x.safetensors", 1.0
     )
-    for name in ("dan-real-x4", "a+b.safetensors", "hf:o/r/f", "a+b:", "a+b:x", "a:0.5"):
+    assert parse("a+b:.5") == parse("a+b:0.50") == Mixture("a", "b", 0.5)
+    for name in ("dan-real-x4", "a+b.safetensors", "hf:o/r/f", "c/a+b", "a:0.5"):
         assert parse(name) is None
+    for name in ("a+b", "a+b:", "a+b:x", "dan-real-x4+dan-real-gan-x4"):
+        with pytest.raises(ZooError, match=r"write FIRST\+SECOND:SHARE"):
+            parse(name)
     with pytest.raises(ZooError, match=r"the share of b must be from 0 to 1"):
         parse("a+b:1.5")
 
@@ -73,6 +77,8 @@ def test_sharpness_is_a_dial(program: Callable[..., Outcome], tmp_path: Path) ->
 
     faithful, sharp = made("--sharpness", 0), made("--sharpness", 1)
     assert (faithful == made()).all() and (sharp == made("-m", SHARP_MODEL)).all()
+    assert (made("--sharpness", 1e-9) == faithful).all()
+    assert (made("--sharpness", 1 - 1e-9) == sharp).all()
     between = made("--sharpness", 0.5)
     assert (between == made("-m", f"{DEFAULT_MODEL}+{SHARP_MODEL}:0.5")).all()
     apart = np.abs(sharp - faithful).mean()

@@ -94,3 +94,13 @@ def test_names_are_whole_however_narrow_the_terminal(
     lines = program("models", "list").out.splitlines()
     assert all(any(line.startswith(name) for line in lines) for name in manifest.manifest())
     assert max(map(len, lines)) <= columns
+
+
+@pytest.mark.parametrize("command", ["pull", "verify"])
+def test_what_fails_of_one_name_stops_no_other(program: Program, command: str) -> None:
+    done = program("models", command, "nosuch", "zz*", "dan-real-x4", "--json")
+    assert done.status == 1
+    lines = [json.loads(line) for line in done.out.splitlines()]
+    assert [line["name"] for line in lines] == ["nosuch", "zz*", "dan-real-x4"]
+    assert "no model 'nosuch'" in lines[0]["error"] and "fits 'zz*'" in lines[1]["error"]
+    assert "error" not in lines[2] and done.err.count("sr-cli: ") == 2

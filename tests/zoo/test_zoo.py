@@ -220,6 +220,7 @@ def test_a_new_network_needs_one_file_and_one_entry(
                 "hub": None,
                 "sha256": store.sha256(path),
                 "bytes": path.stat().st_size,
+                "numbers_sha256": weights.digest(toy.state_dict()),
             }
         }
     )
@@ -233,3 +234,9 @@ def test_a_new_network_needs_one_file_and_one_entry(
     assert done.status == 0, done.err
     assert Image.open(tmp_path / "photo_x2.png").size == (22, 18)
     assert load(str(path)).network.scale == 2
+
+
+@pytest.mark.parametrize("model", [m for m in manifest.manifest().values() if m.weights])
+def test_the_manifest_knows_the_numbers_of_bundled_files(model: manifest.Model) -> None:
+    assert model.weights is not None
+    assert load(model.name).digest == model.weights.numbers_sha256
