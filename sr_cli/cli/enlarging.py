@@ -15,6 +15,7 @@ from sr_cli.cli import batch, console
 from sr_cli.cli.inputs import STANDARD, Source
 from sr_cli.cli.rendering import degradation_table, in_short
 from sr_cli.inference import GROWING_FROM
+from sr_cli.zoo.mixture import parse
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -233,8 +234,12 @@ def _format(job: Job, source: Source, target: Path) -> str:
 
 
 def _software(job: Job) -> str:
-    # Only its last part: a picture need not tell where its maker keeps the weights.
-    return f"sr-cli {__version__} {Path(job.model.name).name}"
+    # Only their last parts: a picture need not tell where its maker keeps the weights.
+    name = job.model.name
+    if mixture := parse(name):
+        first, second = Path(mixture.first).name, Path(mixture.second).name
+        return f"sr-cli {__version__} {first}+{second}:{mixture.share:g}"
+    return f"sr-cli {__version__} {Path(name).name}"
 
 
 def _color(job: Job) -> Color:
@@ -278,20 +283,43 @@ def _enlarged(job: Job, taken: Taken, progress: Callable[[float, float], None]) 
     notes = [*picture.metadata.notes, *losses(large, taken.format), *result.notes]
     if result.seams == "blended":
         notes.append("its tiles overlap and are blended: this network cannot be cut without seams")
+    shown = _Detail(picture, job.outscale) if job.report else None
+    if shown:
+        shown.see(0, large.rgb)
     return Made(
         *(taken.source, taken.target, large, large.width, large.height, taken.format),
         *(taken.replaces, _listed(result.vector), result.tiles, notes),
-        None if job.report is None else _detail(picture, large, job.outscale),
+        shown.before_and_after() if shown else None,
     )
 
 
-def _detail(picture: Picture, large: Picture, scale: float) -> tuple[bytes, bytes]:
-    from sr_cli.images.preview import busiest, detail, enlarged_detail
+class _Detail:
+    """The part of a picture that the report shows, taken from the result's rows as they come."""
 
-    place = busiest(picture.rgb)
-    top, bottom, left, right = (round(side * scale) for side in place)
-    after = detail(large.rgb, (top, bottom, left, right))
-    return enlarged_detail(picture.rgb, place, (right - left, bottom - top)), after
+    def __init__(self, picture: Picture, scale: float) -> None:
+        from sr_cli.images.preview import busiest
+
+        self.picture = picture
+        self.place = busiest(picture.rgb)
+        self.there = tuple(round(side * scale) for side in self.place)
+        self.strips: list[Floats] = []
+
+    def see(self, first: int, band: Floats) -> None:
+        """Some rows of the result, the first of which is ``first``, below those seen before."""
+        top, bottom, left, right = self.there
+        if first < bottom and first + len(band) > top:
+            self.strips.append(band[max(top - first, 0) : bottom - first, left:right].copy())
+
+    def before_and_after(self) -> tuple[bytes, bytes]:
+        """Two JPEGs of one size."""
+        import numpy as np
+
+        from sr_cli.images.preview import detail, enlarged_detail
+
+        after = np.concatenate(self.strips)
+        height, width = after.shape[:2]
+        before = enlarged_detail(self.picture.rgb, self.place, (width, height))
+        return before, detail(after, (0, height, 0, width))
 
 
 def _grown(job: Job, taken: Taken, progress: Callable[[float, float], None]) -> Made:
@@ -302,6 +330,7 @@ def _grown(job: Job, taken: Taken, progress: Callable[[float, float], None]) -> 
     picture, scale = taken.picture, job.model.scale
     growing = job.model.engine.grow(visible_rgb(picture), job.tile, progress)
     width, height = picture.width * scale, picture.height * scale
+    shown = _Detail(picture, scale) if job.report else None
 
     def rows() -> Iterator[tuple[Floats, Floats | None]]:
         top = 0
@@ -309,6 +338,8 @@ def _grown(job: Job, taken: Taken, progress: Callable[[float, float], None]) -> 
             bottom = top + len(band)
             alpha = picture.alpha
             rgb = _without_new_colours(picture, band)
+            if shown:
+                shown.see(top, rgb)
             yield rgb, None if alpha is None else enlarge_rows(alpha, scale, top, bottom)
             top = bottom
             del band, rgb, alpha  # before the next ones are made
@@ -327,6 +358,7 @@ def _grown(job: Job, taken: Taken, progress: Callable[[float, float], None]) -> 
     return Made(
         *(taken.source, taken.target, None, width, height, taken.format),
         *(taken.replaces, _listed(growing.vector), growing.tiles, notes),
+        shown.before_and_after() if shown else None,
     )
 
 

@@ -202,19 +202,21 @@ def leave_out_results(
 
     A result is known by its name, whatever its format, and only while the picture that it was made
     of is among the sources: it ends in the suffix, or in that of another enlargement (``_x2``).
-    With any other suffix it is known by saying that this program has made it, if it was found.
+    With any other suffix it is known by saying that this program has made it, if it was found; and
+    so it is with an empty one, if another picture's result goes where it lies.
 
     Returns:
-        The pictures, and what is left out; all are pictures if the suffix is empty.
+        The pictures, and what is left out.
     """
-    if not suffix:
-        return sources, []
+    from sr_cli.images import is_made_here
+
     made: dict[tuple[str, str], set[Source]] = {}
     for source in sources:
         folder = _folder_for(source, out)
         for stem in _stems(source):
             made.setdefault(_key(folder / f"{stem}{suffix}"), set()).add(source)
-            made.setdefault(_key(folder / f"{stem}{_ENLARGED}"), set()).add(source)
+            if suffix:
+                made.setdefault(_key(folder / f"{stem}{_ENLARGED}"), set()).add(source)
     kept: list[Source] = []
     left_out: list[Source] = []
     stems = {_folded(source.path.stem) for source in sources}
@@ -222,7 +224,12 @@ def leave_out_results(
         stem = source.path.stem
         names = {stem, _ENDS_ENLARGED.sub(_ENLARGED, stem)}
         makers = {one for name in names for one in made.get(_key(source.path.parent / name), ())}
-        (left_out if makers - {source} or _is_result(source, stems) else kept).append(source)
+        is_result = bool(makers - {source})
+        if not suffix:  # then the name alone says nothing
+            is_result = is_result and source.found and is_made_here(source.path)
+        elif not is_result:
+            is_result = _is_result(source, stems)
+        (left_out if is_result else kept).append(source)
     return kept, left_out
 
 

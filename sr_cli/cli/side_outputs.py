@@ -50,8 +50,9 @@ def write(path: Path, data: bytes, *, overwrite: bool) -> None:
     Raises:
         OSError: It cannot be written.
     """
-    from sr_cli.temporary import replacing
+    from sr_cli.temporary import replacing, sweep
 
     path.parent.mkdir(parents=True, exist_ok=True)
+    sweep(path.parent)
     with replacing(path, keep=not overwrite) as stream:
         stream.write(data)

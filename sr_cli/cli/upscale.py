@@ -205,9 +205,10 @@ def _between(model: str, sharpness: float) -> str:
             f"--sharpness lies between {DEFAULT_MODEL} and {SHARP_MODEL}, so it goes without "
             "--model; two others are mixed as --model FIRST+SECOND:SHARE"
         )
-    if sharpness in (0, 1):
-        return SHARP_MODEL if sharpness else DEFAULT_MODEL
-    return f"{DEFAULT_MODEL}+{SHARP_MODEL}:{sharpness:.6f}".rstrip("0")
+    share = f"{sharpness:.6f}".rstrip("0").rstrip(".")
+    if share in ("0", "1"):
+        return SHARP_MODEL if share == "1" else DEFAULT_MODEL
+    return f"{DEFAULT_MODEL}+{SHARP_MODEL}:{share}"
 
 
 def _check_format(format: str | None) -> None:

@@ -12,10 +12,13 @@ from sr_cli.images.picture import Floats
 SIDE = 128
 """Of the detail, in pixels of the smaller picture."""
 QUALITY = 88
+LOOKED_AT = 2048
+"""Side of the middle of a picture in which a detail is looked for: sums of it all would take more
+memory than the picture."""
 
 
 def busiest(rgb: Floats, side: int = SIDE) -> tuple[int, int, int, int]:
-    """Where a picture has most detail.
+    """Where a picture has most detail, within its middle.
 
     Args:
         rgb: (H, W, 3) in [0, 1].
@@ -24,6 +27,8 @@ def busiest(rgb: Floats, side: int = SIDE) -> tuple[int, int, int, int]:
     Returns:
         Top, bottom, left and right; smaller than the square if the picture is.
     """
+    above, before = (max(0, length - LOOKED_AT) // 2 for length in rgb.shape[:2])
+    rgb = rgb[above : above + LOOKED_AT, before : before + LOOKED_AT]
     height, width = rgb.shape[:2]
     tall, wide = min(side, height), min(side, width)
     gray = rgb.mean(2)
@@ -34,7 +39,8 @@ def busiest(rgb: Floats, side: int = SIDE) -> tuple[int, int, int, int]:
     sums = energy[tall:, wide:] - energy[:-tall, wide:] - energy[tall:, :-wide]
     sums += energy[:-tall, :-wide]
     top, left = np.unravel_index(int(sums.argmax()), sums.shape)
-    return int(top), int(top) + tall, int(left), int(left) + wide
+    top, left = int(top) + above, int(left) + before
+    return top, top + tall, left, left + wide
 
 
 def enlarged_detail(rgb: Floats, place: tuple[int, int, int, int], size: tuple[int, int]) -> bytes:

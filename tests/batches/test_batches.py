@@ -571,6 +571,26 @@ def test_a_report_shows_every_picture_before_and_after(upscale: Upscale, here: P
     assert "http" not in page  # it can be looked at without a network
 
 
+def test_a_report_shows_pictures_that_are_written_as_they_are_made_too(
+    upscale: Upscale, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    draw(here / "a.png", size=(150, 140))
+    how = ("--precision", "fp32", "--device", "cpu", "--tile", 32)
+    assert upscale("a.png", "-o", "whole.png", "--report", "whole.html", *how).status == 0
+    monkeypatch.setattr(enlarging, "GROWING_FROM", 0)
+    assert upscale("a.png", "-o", "grown.png", "--report", "grown.html", *how).status == 0
+    shown = [
+        [
+            np.asarray(Image.open(io.BytesIO(base64.b64decode(one)))).astype(int)
+            for one in re.findall(r"data:image/jpeg;base64,([^\"]+)", Path(name).read_text("utf-8"))
+        ]
+        for name in ("whole.html", "grown.html")
+    ]
+    assert [one.shape for one in shown[1]] == [(512, 512, 3)] * 2
+    for whole, grown in zip(*shown, strict=True):
+        assert abs(whole - grown).max() <= 2  # tiles are equal but for the last bits
+
+
 def test_the_detail_shown_is_where_most_happens() -> None:
     rgb = np.full((300, 400, 3), 0.5, np.float32)
     rgb[190:230:2, 250:300] = 1
@@ -578,6 +598,10 @@ def test_the_detail_shown_is_where_most_happens() -> None:
     assert (bottom - top, right - left) == (128, 128)
     assert top <= 190 and bottom >= 230 and left <= 250 and right >= 300
     assert busiest(rgb[:20, :9]) == (0, 20, 0, 9)
+    huge = np.zeros((64, 6000, 3), np.float32)
+    huge[::2, :40] = 1  # most happens at the edge, which is not looked at
+    huge[::4, 3000:3100] = 1
+    assert busiest(huge) == (0, 64, 2973, 3101)
 
 
 @pytest.mark.parametrize("large", [False, True])

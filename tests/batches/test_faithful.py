@@ -146,6 +146,11 @@ def test_the_result_names_its_maker_but_no_folder_of_theirs(
         assert large.info["Software"] == said
         assert made.tags_of(large.info["exif"])[305] == said
     assert str(tiny_weights.parent).encode() not in (tmp_path / "a_x4.png").read_bytes()
+    mixture = f"{tiny_weights}+{tiny_weights}:0.3"
+    assert upscale(tmp_path / "a.png", "-m", mixture, "-o", tmp_path / "b.png").status == 0
+    with Image.open(tmp_path / "b.png") as large:
+        name = tiny_weights.name
+        assert large.info["Software"] == f"sr-cli {__version__} {name}+{name}:0.3"
 
 
 def test_what_is_lost_is_told(upscale: Upscale, tmp_path: Path) -> None:

@@ -169,6 +169,21 @@ def test_results_of_any_suffix_and_place_are_not_enlarged_again(
     assert named.status == 0 and names(here / "named") == ["a_one_x4.png", "a_x4.png"]
 
 
+def test_results_of_equal_names_below_their_folder_are_not_enlarged_again(
+    upscale: Upscale, here: Path
+) -> None:
+    (here / "in").mkdir()
+    draw(here / "in" / "a.png")
+    draw(here / "in" / "a.jpg")
+    again = ("in", "-o", "in/large", "--recursive", "--suffix", "", "--skip-existing")
+    assert upscale(*again).status == 0
+    made = names(here / "in" / "large")
+    assert made == ["a_jpg.png", "a_png.png"]
+    second = upscale(*again)
+    assert second.status == 0 and "0 done, 2 skipped" in second.err
+    assert names(here / "in" / "large") == made and not (here / "in" / "large" / "large").exists()
+
+
 def test_a_report_tells_what_was_skipped_and_is_there_after_an_interrupt(
     upscale: Upscale, here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
