@@ -22,7 +22,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime
 import torch
 from PIL import Image
 
@@ -32,6 +31,7 @@ from sr_cli.export.verify import verify
 from sr_cli.images import find_pictures
 from sr_cli.inference.engine import Engine
 from sr_cli.inference.onnx_backend import OnnxBackend, threads
+from sr_cli.inference.runtime import ort
 from sr_cli.inference.torch_backend import TorchBackend
 from sr_cli.metrics.evaluation import picture_tensor
 from sr_cli.metrics.fidelity import psnr_y
@@ -136,7 +136,7 @@ def machine() -> dict[str, Any]:
         "processor": names[0] if names else platform.processor(),
         "threads": threads(),
         "torch": torch.__version__,
-        "onnxruntime": onnxruntime.__version__,
+        "onnxruntime": ort.__version__,
     }
 
 

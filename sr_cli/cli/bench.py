@@ -134,8 +134,8 @@ def _check_memory(width: int, height: int) -> None:
 
 
 def _open(name: str, device: str, precision: Any, backend: Any) -> OpenModel:
-    from sr_cli.inference.opening import OpenModel, open_model, torch_device
-    from sr_cli.inference.torch_backend import automatic_precision, torch_engine
+    from sr_cli.inference.opening import OpenModel, open_model, torch_place
+    from sr_cli.inference.torch_backend import torch_engine
     from sr_cli.networks.registry import FAMILIES
 
     if not name.startswith(RANDOM):
@@ -147,8 +147,7 @@ def _open(name: str, device: str, precision: Any, backend: Any) -> OpenModel:
         raise typer.BadParameter(f"'{name}': the families are {known}")
     if backend == "onnx":
         raise typer.BadParameter("random weights run through torch only")
-    place = torch_device(device)
-    precision = automatic_precision(place) if precision == "auto" else precision
+    place, precision = torch_place(device, precision)
     return OpenModel(name, torch_engine(families[wanted].build(), place, precision), None)
 
 

@@ -6,13 +6,15 @@ Needs no torch unless a model has to be exported.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
 from sr_cli import __version__
+from sr_cli.inference.alone import ALONE
 from sr_cli.inference.backend import Precision
 from sr_cli.inference.errors import InferenceError
-from sr_cli.inference.onnx_file import FORMAT, OnnxFile, read
+from sr_cli.inference.onnx_file import FORMAT, OnnxFile, understood
 from sr_cli.zoo import hub, store
 from sr_cli.zoo.manifest import ZooError, find
 
@@ -39,15 +41,54 @@ def exported(
         InferenceError: It cannot be exported, or torch, which that takes, is not installed.
     """
     digest = _digest(name)
-    if digest is not None:
+    if digest is None:
+        return _made(name, precision, told)
+    if file := _kept(digest, precision):
+        return file
+    with ALONE:
+        # Another thread may have made it meanwhile.
+        return _kept(digest, precision) or _made(name, precision, told)
+
+
+def _kept(digest: str, precision: Precision) -> OnnxFile | None:
+    """The file of these weights, if it is there and as it was written.
+
+    A file whose bytes have changed can still be one that ONNX Runtime runs, to other pixels.
+    """
+    for path in _places(digest, precision):
         # Whatever is wrong with it, it can be made anew.
-        with contextlib.suppress(InferenceError):
-            return read(_place(digest, precision))
-    return _made(name, precision, told)
+        with contextlib.suppress(OSError, InferenceError):
+            data = path.read_bytes()
+            if path == _place(digest, precision, data):
+                return understood(data, str(path))
+    return None
 
 
-def _place(digest: str, precision: Precision) -> Path:
-    return folder() / f"{digest}-{__version__}-{FORMAT}-{precision}.onnx"
+def _place(digest: str, precision: Precision, data: bytes) -> Path:
+    """Where a file with this content is kept, which its name says."""
+    return folder() / f"{_stem(digest, precision)}-{hashlib.sha256(data).hexdigest()}.onnx"
+
+
+def _places(digest: str, precision: Precision) -> list[Path]:
+    """Where it is, and what is there instead: damaged, or of before names told the content."""
+    return sorted(folder().glob(f"{_stem(digest, precision)}*.onnx"))
+
+
+def _stem(digest: str, precision: Precision) -> str:
+    return f"{digest}-{__version__}-{FORMAT}-{precision}"
+
+
+def _keep(file: OnnxFile, digest: str, precision: Precision) -> None:
+    """Write a file for the next time, in place of all that cannot be used."""
+    from sr_cli.export import making
+
+    place = _place(digest, precision, making.content(file))
+    # Without a cache it takes longer, and that is all.
+    with contextlib.suppress(OSError):
+        place.parent.mkdir(parents=True, exist_ok=True)
+        making.write(file, place)
+        for useless in set(_places(digest, precision)) - {place}:
+            useless.unlink()
 
 
 def _digest(name: str) -> str | None:
@@ -80,9 +121,5 @@ def _made(name: str, precision: Precision, told: Callable[[str], None] | None) -
     origin = making.source(name)
     file = making.made(origin, precision, calibration=bundled(origin.loaded.scale))
     verify(file, origin.loaded.network)
-    place = _place(origin.sha256, precision)
-    # Without a cache it takes longer, and that is all.
-    with contextlib.suppress(OSError):
-        place.parent.mkdir(parents=True, exist_ok=True)
-        making.write(file, place)
+    _keep(file, origin.sha256, precision)
     return file

@@ -22,6 +22,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import GraphProto, ModelProto, NodeProto, helper, numpy_helper
 
+from sr_cli.inference.alone import ALONE
 from sr_cli.inference.onnx_file import map_name, value_name, way
 from sr_cli.inference.plan import LR, SR, Step
 
@@ -40,7 +41,9 @@ def quantised(model: ModelProto, steps: tuple[Step, ...], pictures: Iterable[Flo
     Returns:
         A model with inputs, outputs and what steps hand on in single precision.
     """
-    from onnxruntime import quantization as tools
+    from sr_cli.inference import runtime  # noqa: F401  before ONNX Runtime itself
+
+    from onnxruntime import quantization as tools  # isort: skip
 
     prepared = ModelProto()
     prepared.CopyFrom(model)
@@ -59,7 +62,7 @@ def quantised(model: ModelProto, steps: tuple[Step, ...], pictures: Iterable[Flo
                 return None
             return {LR: np.ascontiguousarray(rgb.transpose(2, 0, 1)[None])}
 
-    with tempfile.TemporaryDirectory() as folder, _quiet():
+    with tempfile.TemporaryDirectory() as folder, ALONE, _quiet():
         source, target = Path(folder) / "float.onnx", Path(folder) / "int8.onnx"
         onnx.save(prepared, source)
         tools.quantize_static(

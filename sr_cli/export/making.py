@@ -123,4 +123,10 @@ def write(file: OnnxFile, path: Path, *, keep: bool = False) -> None:
     """
     sweep(path.parent)
     with replacing(path, keep=keep) as stream:
-        stream.write(file.model.SerializeToString(deterministic=True))
+        stream.write(content(file))
+
+
+def content(file: OnnxFile) -> bytes:
+    """What `write` writes."""
+    data: bytes = file.model.SerializeToString(deterministic=True)
+    return data

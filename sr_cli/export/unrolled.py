@@ -15,6 +15,7 @@ from onnx import GraphProto, ModelProto, NodeProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 from torch import Tensor, nn
 
+from sr_cli.inference.alone import ALONE
 from sr_cli.inference.errors import InferenceError
 from sr_cli.inference.onnx_file import PRODUCER, map_name, value_name, way
 from sr_cli.inference.plan import DEGRADATION, LR, POSITION, SR, Step, steps_of
@@ -103,7 +104,7 @@ def unrolled(network: SuperResolver, opset: int) -> tuple[ModelProto, tuple[Step
     if vector is not None:
         shapes[DEGRADATION] = ["batch", vector.shape[1]]
     try:
-        with _quiet():
+        with ALONE, _quiet():
             graph = _exported(whole, example, [*shapes, *_names(network)], opset)
     # The exporter raises almost anything, and says at length why.
     except Exception as error:

@@ -76,4 +76,4 @@ class Backend(Protocol):
         """The values on the host."""
 
     def ran_out_of_memory(self, error: Exception) -> bool:
-        """Whether that is what an error of `run` means; frees what it can."""
+        """Whether that is what an error of `run` or `empty` means; frees what it can."""

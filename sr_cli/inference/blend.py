@@ -26,7 +26,7 @@ def blended(
     rgb: NDArray[np.float32],
     tiling: Tiling,
     progress: Callable[[int, int], None] | None,
-) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+) -> tuple[NDArray[np.float32], NDArray[np.float32] | None, int]:
     """Enlarge a picture by overlapping tiles.
 
     Args:
@@ -36,7 +36,8 @@ def blended(
         progress: Called with the tiles done, and how many there are.
 
     Returns:
-        ``(scale*H, scale*W, 3)`` in [0, 1], and the tiles' vectors averaged by area, if any.
+        ``(scale*H, scale*W, 3)`` in [0, 1]; the tiles' vectors averaged by area, if any; and how
+        many tiles there were.
 
     Raises:
         InferenceError: The network gives something that is not finite.
@@ -67,7 +68,7 @@ def blended(
             progress(number + 1, len(windows))
     total /= weights
     tiling.extent.saw(total)
-    return np.clip(total, 0, 1, out=total), vector
+    return np.clip(total, 0, 1, out=total), vector, len(windows)
 
 
 def _is_finite(backend: Backend, sr: Array, estimate: Array | None) -> bool:

@@ -192,8 +192,7 @@ class Engine:
         height, width = rgb.shape[:2]
         tiling = self._tiling(tile, height, width, extent)
         if not self.is_seamless:
-            picture, vector = self._blended(rgb, tiling, progress)
-            tiles = count(height, width, tiling.side)
+            picture, vector, tiles = self._blended(rgb, tiling, progress)
             seams: Literal["none", "blended"] = "none" if tiles == 1 else "blended"
             return Result(picture, vector, tiles, seams, tiling.notes)
         growing = self._grow(rgb, tiling, progress)
@@ -204,7 +203,7 @@ class Engine:
 
     def _blended(
         self, rgb: Floats, tiling: Tiling, progress: Progress | None
-    ) -> tuple[Floats, Floats | None]:
+    ) -> tuple[Floats, Floats | None, int]:
         while True:
             try:
                 return blended(self.backend, rgb, tiling, progress)

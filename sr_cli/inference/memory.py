@@ -22,10 +22,13 @@ def free_memory(device: str) -> int:
     """Bytes that can still be taken on a device.
 
     Args:
-        device: As torch names them; everything that is not CUDA shares the machine's memory.
+        device: As torch names them; everything that is not CUDA shares the machine's memory.  Where
+            nobody can be asked about a CUDA device (ONNX Runtime cannot say, nor can a torch that
+            was built without CUDA), the machine's memory is taken for the device's as well.
     """
-    if device.startswith("cuda") and "torch" in sys.modules:
-        cuda = sys.modules["torch"].cuda
+    torch = sys.modules.get("torch") if device.startswith("cuda") else None
+    if torch is not None and torch.cuda.is_available():
+        cuda = torch.cuda
         # What the allocator keeps of earlier tiles is there for the next ones.
         spare = cuda.memory_reserved(device) - cuda.memory_allocated(device)
         return int(cuda.mem_get_info(device)[0]) + int(spare)

@@ -2,31 +2,40 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import hashlib
 import importlib.util
+import io
 import os
 import re
 import sys
 from collections.abc import Mapping, Sequence
 from functools import cache
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime as ort
 from numpy.typing import NDArray
-from onnxruntime.capi import onnxruntime_pybind11_state as native
 
+from sr_cli.inference.alone import ALONE
 from sr_cli.inference.errors import InferenceError
-from sr_cli.inference.onnx_file import OnnxFile, damaged, widened
+from sr_cli.inference.onnx_file import OnnxFile, damaged, has_halves, widened
 from sr_cli.inference.plan import Step
+from sr_cli.inference.runtime import ort
+
+native = ort.capi.onnxruntime_pybind11_state
 
 SILENT = 4
 """Severity from which ONNX Runtime may write to standard error: what else it has to say comes as
 an exception as well, or helps nobody."""
 TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
+Provider = tuple[str, dict[str, Any]]
+"""What can run a session, and its options."""
+TENSORRT = "TensorrtExecutionProvider"
 ERRORS = (
+    native.EPFail,
     native.Fail,
     native.InvalidArgument,
     native.InvalidGraph,
@@ -48,7 +57,8 @@ class OnnxBackend:
         Args:
             file: The network.
             device: ``cpu`` or ``cuda:N``.
-            engines: Folder in which TensorRT, where there is one, keeps what it has compiled.
+            engines: Folder in which TensorRT, where there is one, keeps what it has compiled, in
+                a folder of its own a session; None to do without TensorRT.
 
         Raises:
             InferenceError: The device is not to be had, or cannot run the file.
@@ -59,7 +69,8 @@ class OnnxBackend:
         self.precision = file.facts.precision
         self.scale = file.facts.scale
         self.steps = file.facts.steps
-        self.providers = _providers(device, self.precision, engines)
+        self.engines = engines if device != "cpu" and _has_tensorrt() else None
+        """None, too, once TensorRT has failed."""
         self.sessions: dict[str, ort.InferenceSession] = {}
         """By a digest of the model: steps that repeat an iteration share one."""
         self.digests: dict[tuple[str, bool], str] = {}
@@ -73,33 +84,45 @@ class OnnxBackend:
         self, step: Step, inputs: Sequence[NDArray[Any]], *, careful: bool = False
     ) -> NDArray[Any]:
         named = {str(number): one for number, one in enumerate(inputs)}
-        return self._run(self._session(step, careful=careful), named)[0]
+        return self._run(step, named, careful=careful)[0]
 
     def run_whole(
         self, picture: NDArray[Any], *, careful: bool = False
     ) -> tuple[NDArray[Any], NDArray[Any] | None]:
-        values = self._run(self._session(None, careful=careful), {"lr": picture})
+        values = self._run(None, {"lr": picture}, careful=careful)
         return values[0], values[1] if len(values) > 1 else None
 
     def _run(
-        self, session: ort.InferenceSession, inputs: Mapping[str, NDArray[Any]]
+        self, step: Step | None, inputs: Mapping[str, NDArray[Any]], *, careful: bool
     ) -> list[NDArray[Any]]:
+        session = self._session(step, careful=careful)
         try:
             if self.device != "cpu":
-                kind, _, index = self.device.partition(":")
-                return _run_bound(session, _fitting(session, inputs), kind, int(index))
+                kind, index = self.device.partition(":")[0], _index(self.device)
+                return _run_bound(session, _fitting(session, inputs), kind, index)
             values: list[NDArray[Any]] = session.run(None, _fitting(session, inputs))
             return values
         except ERRORS as error:
+            # It compiles for sizes as they come, and can fail as late as that.
+            if isinstance(error, native.EPFail) and TENSORRT in session.get_providers():
+                self._give_up_tensorrt()
+                return self._run(step, inputs, careful=careful)
             if self.ran_out_of_memory(error):
                 raise
             raise self._cannot_run(error) from None
 
+    def _give_up_tensorrt(self) -> None:
+        """Go on without it: what one session fails for, the next will most likely fail for too."""
+        self.engines = None
+        self.sessions.clear()
+        self.digests.clear()
+
     def _session(self, step: Step | None, *, careful: bool) -> ort.InferenceSession:
         """What runs a step, or the whole network."""
         key = (step.output if step else "", careful)
-        if key in self.digests:
-            return self.sessions[self.digests[key]]
+        # In one step: another thread may just have given up TensorRT.
+        if session := self.sessions.get(self.digests.get(key, "")):
+            return session
         try:
             model = self.file.cut(step) if step else self.file.model
             if careful and self.precision == "fp16":
@@ -108,12 +131,32 @@ class OnnxBackend:
         except (LookupError, ValueError):  # names that lead nowhere, or are no text
             raise damaged(self.file.name) from None
         digest = hashlib.sha256(data).hexdigest()
-        if digest not in self.sessions:
-            self.sessions[digest] = self._compiled(data)
+        session = self.sessions.get(digest)
+        if session is None:
+            providers = _providers(self.device)
+            engines = self._engine_folder(digest)
+            if engines is not None:
+                providers.insert(0, _tensorrt(self.device, engines, half=has_halves(model)))
+            session = self.sessions[digest] = self._compiled(data, providers)
         self.digests[key] = digest
-        return self.sessions[digest]
+        return session
 
-    def _compiled(self, data: bytes) -> ort.InferenceSession:
+    def _engine_folder(self, digest: str) -> Path | None:
+        """Where TensorRT keeps what becomes of a model; None to do without.
+
+        ONNX Runtime names engines by the graph and not by its weights: in one folder for all, a
+        model would be given what was compiled of another one.
+        """
+        if self.engines is None:
+            return None
+        folder = self.engines / digest
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError:  # compiling takes minutes, so it must happen once or not at all
+            return None
+        return folder
+
+    def _compiled(self, data: bytes, providers: list[Provider]) -> ort.InferenceSession:
         options = ort.SessionOptions()
         options.log_severity_level = SILENT
         options.intra_op_num_threads = threads()
@@ -125,15 +168,22 @@ class OnnxBackend:
         if _share_memory():
             options.add_session_config_entry("session.use_env_allocators", "1")
         try:
-            session = ort.InferenceSession(
-                *(data, options, self.providers),
-                # Else it speaks of having tried again, on standard output.
-                enable_fallback=int(self.device != "cpu"),
-            )
-        except ERRORS as error:
-            raise self._cannot_run(error) from None
-        except ValueError:  # texts that are none
-            raise damaged(self.file.name) from None
+            # Else it tries again by itself, says so on standard output, and forgets which device
+            # it was told, and how to compute there.
+            session = ort.InferenceSession(data, options, providers, enable_fallback=0)
+        except (*ERRORS, ValueError, RuntimeError) as error:
+            if TENSORRT in map(itemgetter(0), providers):
+                self._give_up_tensorrt()
+                return self._compiled(data, providers[1:])
+            if isinstance(error, ERRORS):
+                raise self._cannot_run(error) from None
+            if isinstance(error, ValueError):  # texts that are none
+                raise damaged(self.file.name) from None
+            if self.device == "cpu":
+                raise
+            raise InferenceError(
+                f"ONNX Runtime cannot use {self.device}: {_reason(error)} Take --device cpu."
+            ) from None
         if self.device != "cpu" and "CUDAExecutionProvider" not in session.get_providers():
             raise InferenceError(
                 f"ONNX Runtime cannot use {self.device}: its CUDA or cuDNN libraries are missing. "
@@ -256,27 +306,53 @@ def _cuda_devices() -> int:
     return count.value
 
 
-def _providers(device: str, precision: str, engines: Path | None) -> list[Any]:
+def _providers(device: str) -> list[Provider]:
+    """What runs a session on a device, the first choice first; without TensorRT."""
+    cpu: Provider = ("CPUExecutionProvider", {})
     if device == "cpu":
-        return ["CPUExecutionProvider"]
-    index = int(device.partition(":")[2])
-    # From the packages that torch or `onnxruntime-gpu[cuda,cudnn]` bring along, if they are there.
-    if hasattr(ort, "preload_dlls"):
-        ort.preload_dlls()
+        return [cpu]
+    _preload()
     # TF32 has the mantissa of fp16: what is single precision here has a reason to be.
-    cuda = {"device_id": index, "use_tf32": "0"}
-    found: list[Any] = [("CUDAExecutionProvider", cuda), "CPUExecutionProvider"]
-    if engines is not None and importlib.util.find_spec("tensorrt") is not None:
-        options = {
-            "device_id": index,
-            "trt_fp16_enable": precision == "fp16",
-            # Compiling takes minutes, so it must happen once.
-            "trt_engine_cache_enable": True,
-            "trt_engine_cache_path": str(engines),
-            "trt_timing_cache_enable": True,
-        }
-        found.insert(0, ("TensorrtExecutionProvider", options))
-    return found
+    return [("CUDAExecutionProvider", {"device_id": _index(device), "use_tf32": "0"}), cpu]
+
+
+def _tensorrt(device: str, engines: Path, *, half: bool) -> Provider:
+    """TensorRT for one session.
+
+    Args:
+        device: ``cuda:N``.
+        engines: The session's own folder.
+        half: Whether it may compute in half precision; it then does so as it likes.
+    """
+    options = {
+        "device_id": _index(device),
+        "trt_fp16_enable": half,
+        # Compiling takes minutes, so it must happen once.
+        "trt_engine_cache_enable": True,
+        "trt_engine_cache_path": str(engines),
+        # How fast which kernels are is the same for all.
+        "trt_timing_cache_enable": True,
+        "trt_timing_cache_path": str(engines.parent),
+    }
+    return TENSORRT, options
+
+
+def _index(device: str) -> int:
+    return int(device.partition(":")[2])
+
+
+def _has_tensorrt() -> bool:
+    return importlib.util.find_spec("tensorrt") is not None
+
+
+@cache
+def _preload() -> None:
+    """CUDA's libraries from packages that torch or `onnxruntime-gpu[cuda,cudnn]` bring along."""
+    if not hasattr(ort, "preload_dlls"):
+        return
+    # It says on standard output what it did not find, which may not be needed.
+    with ALONE, contextlib.redirect_stdout(io.StringIO()):
+        ort.preload_dlls()
 
 
 @cache

@@ -17,6 +17,7 @@ import numpy as np
 import onnx
 from google.protobuf.message import DecodeError
 from onnx import (
+    AttributeProto,
     GraphProto,
     ModelProto,
     NodeProto,
@@ -216,8 +217,13 @@ def read(path: Path) -> OnnxFile:
     """
     if not path.is_file():
         raise InferenceError(f"There is no file {path}. Check the name.")
+    return understood(path.read_bytes(), str(path))
+
+
+def understood(data: bytes, path: str) -> OnnxFile:
+    """The content of a file of ours; see `read`, which says where it is from."""
     try:
-        model = onnx.load_model_from_string(path.read_bytes())
+        model = onnx.load_model_from_string(data)
     except (DecodeError, ValueError):
         raise InferenceError(
             f"{path} is not a whole ONNX file. Fetch or export it again."
@@ -232,7 +238,7 @@ def read(path: Path) -> OnnxFile:
     if any(one.data_location == TensorProto.EXTERNAL for one in model.graph.initializer):
         raise InferenceError(f"{path} keeps weights in other files, which are not read. Export it.")
     try:
-        file = OnnxFile(model, Facts.of(properties), str(path))
+        file = OnnxFile(model, Facts.of(properties), path)
         file.check()
         opset = file.opset
     # What JSON, of whatever shape, and odd graphs lead to.
@@ -240,7 +246,7 @@ def read(path: Path) -> OnnxFile:
         *(LookupError, ValueError, TypeError, AttributeError, ArithmeticError),
         *(RecursionError, StopIteration),
     ):
-        raise damaged(str(path)) from None
+        raise damaged(path) from None
     if opset < LOWEST_OPSET:
         raise InferenceError(
             f"{path} is of opset {opset}; at least {LOWEST_OPSET} is needed. Export it again."
@@ -315,19 +321,36 @@ def widened(model: ModelProto) -> ModelProto:
     """A model of half precision with everything in single precision, inputs and outputs too."""
     result = ModelProto()
     result.CopyFrom(model)
-    half, single = TensorProto.FLOAT16, TensorProto.FLOAT
-    for value in (*result.graph.input, *result.graph.output, *result.graph.value_info):
-        if value.type.tensor_type.elem_type == half:
-            value.type.tensor_type.elem_type = single
-    tensors = list(result.graph.initializer)
-    for node in result.graph.node:
-        for attribute in node.attribute:
-            if node.op_type == "Cast" and attribute.name == "to" and attribute.i == half:
-                attribute.i = single
-            if attribute.HasField("t"):
-                tensors.append(attribute.t)
+    values, casts, tensors = _halves(result.graph)
+    for value in values:
+        value.type.tensor_type.elem_type = TensorProto.FLOAT
+    for cast in casts:
+        cast.i = TensorProto.FLOAT
     for tensor in tensors:
-        if tensor.data_type == half:
-            wide = numpy_helper.to_array(tensor).astype(np.float32)
-            tensor.CopyFrom(numpy_helper.from_array(wide, tensor.name))
+        wide = numpy_helper.to_array(tensor).astype(np.float32)
+        tensor.CopyFrom(numpy_helper.from_array(wide, tensor.name))
     return result
+
+
+def has_halves(model: ModelProto) -> bool:
+    """Whether anything of a model is in half precision."""
+    return any(_halves(model.graph))
+
+
+def _halves(
+    graph: GraphProto,
+) -> tuple[list[ValueInfoProto], list[AttributeProto], list[TensorProto]]:
+    """What says that something is in half precision: values, targets of casts, and constants."""
+    half = TensorProto.FLOAT16
+    values = (*graph.input, *graph.output, *graph.value_info)
+    attributes = [(node, one) for node in graph.node for one in node.attribute]
+    tensors = [*graph.initializer, *(one.t for _, one in attributes if one.HasField("t"))]
+    return (
+        [value for value in values if value.type.tensor_type.elem_type == half],
+        [
+            one
+            for n, one in attributes
+            if n.op_type == "Cast" and one.name == "to" and one.i == half
+        ],
+        [tensor for tensor in tensors if tensor.data_type == half],
+    )

@@ -16,6 +16,7 @@ from sr_cli.zoo.mixture import parse
 if TYPE_CHECKING:
     import torch
 
+    from sr_cli.inference.backend import Precision
     from sr_cli.inference.onnx_file import OnnxFile
 
 PrecisionChoice = Literal["auto", "fp32", "fp16", "bf16", "int8"]
@@ -80,9 +81,10 @@ def open_model(
     by_onnx = backend == "auto" and (precision == "int8" or not _has_torch())
     if backend == "onnx" or by_onnx:
         if parse(name) is not None:
+            wanted = f" --precision {precision}" if precision in ("fp16", "int8") else ""
             raise InferenceError(
                 f"{name} is a mixture of two models, which ONNX Runtime runs as a file: make one "
-                f"by `sr-cli export-onnx -m {name} -o mixture.onnx`."
+                f"by `sr-cli export-onnx -m {name}{wanted} -o mixture.onnx`."
             )
         return _exported(name, device, precision, told)
     return _with_torch(name, device, precision)
@@ -151,18 +153,29 @@ def _running(file: OnnxFile, name: str, place: str) -> OpenModel:
 
 
 def _with_torch(name: str, device: str, precision: PrecisionChoice) -> OpenModel:
-    from sr_cli.inference.torch_backend import automatic_precision, torch_engine
+    from sr_cli.inference.torch_backend import torch_engine
     from sr_cli.zoo.loading import load
+
+    place, chosen = torch_place(device, precision)
+    loaded = load(name)
+    engine = torch_engine(loaded.network, place, chosen, loaded.name)
+    return OpenModel(loaded.name, engine, loaded.layout, loaded.estimate)
+
+
+def torch_place(device: str, precision: PrecisionChoice) -> tuple[torch.device, Precision]:
+    """Where torch is to run, and in what.
+
+    Raises:
+        InferenceError: There is no such device here, or it does not compute so.
+    """
+    from sr_cli.inference.torch_backend import automatic_precision
 
     if precision == "int8":
         raise InferenceError("torch runs fp32, fp16 and bf16; int8 needs --backend onnx.")
     place = torch_device(device)
     if precision == "fp16" and place.type == "cpu":
         raise InferenceError("fp16 is slow on CPUs; use --precision bf16 or fp32.")
-    loaded = load(name)
-    chosen = automatic_precision(place) if precision == "auto" else precision
-    engine = torch_engine(loaded.network, place, chosen, loaded.name)
-    return OpenModel(loaded.name, engine, loaded.layout, loaded.estimate)
+    return place, automatic_precision(place) if precision == "auto" else precision
 
 
 def torch_device(name: str) -> torch.device:

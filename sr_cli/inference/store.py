@@ -64,7 +64,12 @@ class Memory:
                 return self._in_file(size, shape)
             band = Band(self.backend.wrap(memory, *shape), size)
         else:
-            band = Band(self.backend.empty(*shape), size)
+            try:
+                band = Band(self.backend.empty(*shape), size)
+            except Exception as error:
+                if not self.backend.ran_out_of_memory(error):
+                    raise
+                return self._in_file(size, shape)
         self.held += size
         self.peak = max(self.peak, self.held)
         return band

@@ -106,5 +106,8 @@ def _pieces(first: int, last: int, number: int) -> Iterator[tuple[int, int]]:
 
 
 def count(height: int, width: int, tile: int) -> int:
-    """How many tiles of a side a picture makes."""
+    """How many tiles of a side a picture makes that is gone through in bands of that side.
+
+    So do the stages that read it.  `band_windows` makes fewer of all of its rows at once.
+    """
     return -(-height // tile) * -(-width // tile)

@@ -18,9 +18,16 @@ from sr_cli.inference.engine import Engine
 from sr_cli.inference.plan import Step, steps_of
 from sr_cli.networks.stages import SuperResolver
 
-OUT_OF_MEMORY = ("DefaultCPUAllocator", "not enough memory", "could not create a primitive")
-"""What a `RuntimeError` says where memory ran out on a CPU: by torch's allocator, in other words on
-each system, or by oneDNN, which says no more than that."""
+OUT_OF_MEMORY = (
+    *("DefaultCPUAllocator", "not enough memory", "could not create a primitive"),
+    *("MPS backend out of memory", "CUDA error: out of memory"),
+    *("CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED", "DEVICE_ALLOCATION_FAILED"),
+)
+"""What a `RuntimeError` says where memory ran out.  On a CPU: by torch's allocator, in other words
+on each system, or by oneDNN, which says no more than that.  On Apple's GPUs and on CUDA, where what
+torch itself allocates is a `torch.OutOfMemoryError`: by the driver and by cuBLAS and cuDNN."""
+DOUBLE = ("cpu", "cuda")
+"""Kinds of devices that are known to have float64; MPS has none, nor have some of Intel's GPUs."""
 HALVES: dict[Precision, torch.dtype] = {"fp16": torch.float16, "bf16": torch.bfloat16}
 
 
@@ -117,6 +124,8 @@ class TorchBackend:
         return joined
 
     def sums(self, cells: Tensor) -> NDArray[np.float64]:
+        if self.place.type not in DOUBLE:
+            cells = cells.cpu()
         numbers: NDArray[np.float64] = cells.double().sum((0, 2, 3)).cpu().numpy()
         return numbers
 
@@ -133,6 +142,8 @@ class TorchBackend:
         )
         if told and self.place.type == "cuda":
             torch.cuda.empty_cache()
+        if told and self.place.type == "mps":
+            torch.mps.empty_cache()
         return told
 
 

@@ -139,9 +139,7 @@ def test_degrade_keeps_a_json_that_is_there(program: Program, photo: Path, tmp_p
     assert len(json.loads(facts.read_text())["vector"]) == 42
 
 
-def test_degrade_takes_no_results_of_its_own(
-    program: Program, photo: Path, tmp_path: Path
-) -> None:
+def test_degrade_takes_no_results_of_its_own(program: Program, photo: Path, tmp_path: Path) -> None:
     folder = tmp_path / "in"
     folder.mkdir()
     photo.rename(folder / "photo.png")

@@ -217,6 +217,25 @@ def test_what_onnx_runtime_cannot_do_is_said(tiny_weights: Path) -> None:
             open_model(str(tiny_weights), "cpu", precision, "onnx")  # type: ignore[arg-type]
 
 
+def test_onnx_runtime_keeps_nothing_of_its_user(
+    exported: Path, picture: Path, tmp_path: Path
+) -> None:
+    unset = ("ORT_DISABLE_TELEMETRY", "ORT_TELEMETRY_DISABLED", "XDG_CACHE_HOME", "CI")
+    there = {key: value for key, value in os.environ.items() if key not in unset}
+    home = tmp_path / "home"
+    home.mkdir()
+    command = [sys.executable, "-m", "sr_cli", "upscale", picture, "--model", exported]
+    done = subprocess.run(
+        [*command, "-o", tmp_path / "large.png"],
+        env=there | {"HOME": str(home)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert [path for path in home.rglob("*") if path.is_file()] == []
+
+
 def script() -> str:
     """The user's script of the docs."""
     (found,) = re.findall(r"```python\n(.*?)```", DOCS, re.DOTALL)

@@ -111,6 +111,15 @@ def test_bench_refuses_what_makes_no_sense(program: Program, arguments: tuple[st
     assert program("bench", *arguments).status == 2
 
 
+@pytest.mark.parametrize(("precision", "words"), [("int8", "--backend onnx"), ("fp16", "slow")])
+def test_bench_refuses_precisions_of_random_weights_as_of_others(
+    program: Program, precision: str, words: str
+) -> None:
+    how = ("--size", "24x24", "--repeats", 1, "--device", "cpu", "--precision", precision)
+    outcome = program("bench", "-m", "random:EDSR", *how)
+    assert outcome.status == 1 and words in outcome.err and "bug" not in outcome.err
+
+
 @pytest.mark.parametrize("size", ["999999999x999999999", "999999999x1"])
 def test_bench_says_at_once_what_does_not_fit_in_memory(program: Program, size: str) -> None:
     outcome = program("bench", "--size", "8x8", "--size", size, "-m", "no-such-model")

@@ -77,6 +77,40 @@ def test_torch_says_in_its_own_words_that_memory_ran_out() -> None:
     assert not backend.ran_out_of_memory(RuntimeError("sizes do not match"))
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        "MPS backend out of memory (MPS allocated: 9.00 GB, other allocations: 0 bytes, max "
+        "allowed: 9.07 GB). Tried to allocate 256 bytes on private pool.",
+        "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
+        "cuDNN error: CUDNN_STATUS_ALLOC_FAILED",
+        "cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED",
+        "CUDA error: out of memory",
+    ],
+)
+def test_gpus_say_in_their_words_that_memory_ran_out(words: str) -> None:
+    assert TorchBackend(network(), CPU, "fp32").ran_out_of_memory(RuntimeError(words))
+
+
+class OnApple(Tensor):
+    """As Apple's GPUs have them."""
+
+    def double(self, *_: Any, **__: Any) -> Tensor:  # type: ignore[override]
+        raise TypeError("the MPS framework doesn't support float64. Please use float32 instead.")
+
+    def cpu(self, *_: Any, **__: Any) -> Tensor:  # type: ignore[override]
+        return self.as_subclass(Tensor)
+
+
+def test_a_device_without_float64_has_its_sums_taken_on_the_host() -> None:
+    backend = TorchBackend(network(), CPU, "fp32")
+    cells = torch.rand((1, 3, 40, 50), generator=torch.Generator().manual_seed(0))
+    right = backend.sums(cells)
+    backend.place = torch.device("mps")
+    found = backend.sums(cells.as_subclass(OnApple))
+    assert found.dtype == np.float64 and (found == right).all()
+
+
 def test_where_the_system_gives_no_memory_features_go_to_a_file(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -99,6 +133,26 @@ def test_where_the_system_gives_no_memory_features_go_to_a_file(
     monkeypatch.setattr(tempfile, "gettempdir", nowhere)
     with pytest.raises(InferenceError, match=r"no folder for temporary files.*set TMPDIR"):
         memory.take(2, 3, 4)
+
+
+class Discrete(TorchBackend):
+    """A device with memory of its own, of which there is none for features."""
+
+    on_host = False
+    words = "CUDA out of memory"
+
+    def empty(self, channels: int, rows: int, columns: int) -> Tensor:
+        raise torch.OutOfMemoryError(self.words) if self.words else RuntimeError("a bug")
+
+
+def test_where_a_device_gives_no_memory_features_go_to_a_file() -> None:
+    rgb = picture(90, 60)
+    right = torch_engine(network()).upscale(rgb, 32)
+    backend = Discrete(network(), CPU, "fp32")
+    assert np.array_equal(Engine(backend, memory_limit=10**9).upscale(rgb, 32).rgb, right.rgb)
+    backend.words = ""
+    with pytest.raises(RuntimeError, match="a bug"):
+        Engine(backend, memory_limit=10**9).upscale(rgb, 32)
 
 
 def test_where_nothing_fits_the_error_comes_through() -> None:
@@ -277,6 +331,29 @@ def test_what_cannot_be_cut_is_blended_and_says_so() -> None:
     assert np.abs(tiled.rgb - full.rgb).max() > 0.02  # tiles see other levels
     assert np.abs(np.diff(tiled.rgb - full.rgb, axis=1)).max() < 0.004
     assert np.allclose(engine.estimate(rgb, 64), tiled.vector)
+
+
+@pytest.mark.parametrize("shape", [(90, 60), (60, 90), (100, 60), (150, 150), (17, 9)])
+def test_tiles_are_counted_as_they_are_made(shape: tuple[int, int]) -> None:
+    class Counting(TorchBackend):
+        made = 0
+
+        def run(self, step: Step, inputs: Sequence[Tensor], *, careful: bool = False) -> Tensor:
+            self.made += step == next(one for one in self.steps if LR in one.inputs)
+            return super().run(step, inputs, careful=careful)
+
+        def run_whole(
+            self, picture: Tensor, *, careful: bool = False
+        ) -> tuple[Tensor, Tensor | None]:
+            self.made += 1
+            return super().run_whole(picture, careful=careful)
+
+    for net in (network(blocks=1), Pooling()):
+        backend = Counting(net, CPU, "fp32")
+        result = Engine(backend).upscale(picture(*shape), 64)
+        assert result.tiles == backend.made
+        is_blended = isinstance(net, Pooling) and backend.made > 1
+        assert result.seams == ("blended" if is_blended else "none")
 
 
 def test_blended_tiles_shrink_too() -> None:

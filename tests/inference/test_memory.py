@@ -56,8 +56,22 @@ def test_a_container_is_asked_what_it_may_take(
 
 
 def test_what_the_allocator_of_a_gpu_keeps_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (1 * GIB, 8 * GIB))
     monkeypatch.setattr(torch.cuda, "memory_reserved", lambda _: 6 * GIB)
     monkeypatch.setattr(torch.cuda, "memory_allocated", lambda _: 2 * GIB)
     assert memory.free_memory("cuda:0") == 5 * GIB
     assert memory.automatic_tile("cuda:0") == 256
+
+
+def test_a_torch_without_cuda_is_not_asked_about_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """ONNX Runtime may have one all the same."""
+
+    def refused(_: object) -> int:
+        raise AssertionError("Torch not compiled with CUDA enabled")
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    for question in ("mem_get_info", "memory_reserved", "memory_allocated"):
+        monkeypatch.setattr(torch.cuda, question, refused)
+    assert memory.free_memory("cuda:0") > 0
+    assert memory.automatic_tile("cuda:0") >= 32

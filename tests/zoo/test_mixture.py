@@ -62,6 +62,8 @@ def test_what_is_no_network_or_has_no_measure_is_not_made_up() -> None:
     assert unmeasured.estimate == {} and unmeasured.layout is None
     with pytest.raises(InferenceError, match=r"sr-cli export-onnx -m .* -o mixture\.onnx"):
         open_model(f"{DEFAULT_MODEL}+{SHARP_MODEL}:0.5", backend="onnx")
+    with pytest.raises(InferenceError, match=r":0\.5 --precision int8 -o mixture\.onnx"):
+        open_model(f"{DEFAULT_MODEL}+{SHARP_MODEL}:0.5", precision="int8")
 
 
 def test_sharpness_is_a_dial(program: Callable[..., Outcome], tmp_path: Path) -> None:

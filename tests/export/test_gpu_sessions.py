@@ -1,0 +1,181 @@
+"""What ONNX Runtime is told about a GPU, whose sessions a processor stands in for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from numpy.typing import NDArray
+from onnx import ModelProto, TensorProto, numpy_helper
+
+from sr_cli.export import making
+from sr_cli.inference import onnx_backend
+from sr_cli.inference.engine import Engine
+from sr_cli.inference.errors import InferenceError
+from sr_cli.inference.onnx_backend import OnnxBackend, native
+from sr_cli.inference.onnx_file import OnnxFile
+from sr_cli.inference.runtime import ort
+from tests.conftest import scene
+
+RIGHT_SESSION = ort.InferenceSession
+TENSORRT = "TensorrtExecutionProvider"
+WITHOUT = [
+    ("CUDAExecutionProvider", {"device_id": 1, "use_tf32": "0"}),
+    ("CPUExecutionProvider", {}),
+]
+
+
+class Session:
+    """Stands in for ONNX Runtime's, and keeps what it was told."""
+
+    made: list[Session]
+    """All there were, in order."""
+    refused: tuple[str, ...]
+    """Providers that fail when a session is made."""
+    broken: bool
+    """Whether TensorRT fails when a session runs."""
+
+    def __init__(self, data: bytes, options: Any, providers: list[Any], **told: Any) -> None:
+        self.data, self.providers, self.told = data, dict(providers), told
+        self.has_folder = TENSORRT in self.providers and self.folder.is_dir()
+        self.made.append(self)
+        if self.providers.keys() & {*self.refused}:
+            raise RuntimeError(f"{min(self.refused)} is not what it should be")
+        self.inner = RIGHT_SESSION(data, options, ["CPUExecutionProvider"])
+
+    @property
+    def folder(self) -> Path:
+        return Path(self.providers[TENSORRT]["trt_engine_cache_path"])
+
+    @property
+    def may_halve(self) -> bool:
+        return bool(self.providers[TENSORRT]["trt_fp16_enable"])
+
+    def get_providers(self) -> list[str]:
+        return list(self.providers)
+
+    def get_inputs(self) -> Any:
+        return self.inner.get_inputs()
+
+    def run(self, inputs: Mapping[str, NDArray[Any]]) -> Any:
+        if self.broken and TENSORRT in self.providers:
+            raise native.EPFail("TensorRT EP failed to create engine from network")
+        return self.inner.run(None, inputs)
+
+
+@pytest.fixture(autouse=True)
+def sessions(monkeypatch: pytest.MonkeyPatch) -> type[Session]:
+    """A machine with two GPUs and TensorRT."""
+    monkeypatch.setattr(onnx_backend.ort, "InferenceSession", Session)
+    monkeypatch.setattr(onnx_backend, "_has_tensorrt", lambda: True)
+    monkeypatch.setattr(onnx_backend, "_run_bound", lambda one, inputs, *_: one.run(inputs))
+    for name, value in (("made", []), ("refused", ()), ("broken", False)):
+        monkeypatch.setattr(Session, name, value, raising=False)
+    return Session
+
+
+@pytest.fixture(scope="module")
+def half(file: OnnxFile) -> OnnxFile:
+    return making.converted(file, "fp16")
+
+
+def with_other_weights(file: OnnxFile) -> OnnxFile:
+    model = ModelProto()
+    model.CopyFrom(file.model)
+    for tensor in model.graph.initializer:
+        if tensor.data_type in (TensorProto.FLOAT, TensorProto.FLOAT16):
+            smaller = numpy_helper.to_array(tensor) * np.float16(0.5)
+            tensor.CopyFrom(numpy_helper.from_array(smaller, tensor.name))
+    return OnnxFile(model, file.facts, "other.onnx")
+
+
+def run_all(file: OnnxFile, engines: Path) -> NDArray[np.float32]:
+    rgb = scene(40, 56).astype(np.float32) / 255
+    backend = OnnxBackend(file, "cuda:1", engines)
+    for step in backend.steps:
+        backend._session(step, careful=True)
+    return Engine(backend).upscale(rgb, 32).rgb
+
+
+def test_no_two_models_meet_in_a_folder_of_engines(
+    half: OnnxFile, tmp_path: Path, sessions: type[Session]
+) -> None:
+    engines = tmp_path / "not" / "there" / "yet"
+    for model in (half, with_other_weights(half)):
+        run_all(model, engines)
+    made = sessions.made
+    # Nor half precision with single precision; what has no weights may be the same.
+    folders, graphs = {one.folder for one in made}, {one.data for one in made}
+    assert len(folders) == len(graphs) == len({(one.folder, one.data) for one in made})
+    assert len(graphs) >= len(made) - 2
+    assert all(one.has_folder and one.folder.is_relative_to(engines) for one in made)
+    before = {one.folder for one in made}
+    run_all(half, engines)
+    assert {one.folder for one in made} == before
+
+
+def test_tensorrt_may_halve_only_what_is_in_half_precision(
+    half: OnnxFile, tmp_path: Path, sessions: type[Session]
+) -> None:
+    run_all(half, tmp_path)
+    for one in sessions.made:
+        graph = onnx.shape_inference.infer_shapes(onnx.load_model_from_string(one.data)).graph
+        found = (*graph.input, *graph.output, *graph.value_info)
+        kinds = {value.type.tensor_type.elem_type for value in found}
+        assert one.may_halve == (TensorProto.FLOAT16 in kinds)
+    assert {one.may_halve for one in sessions.made} == {True, False}
+
+
+def test_where_tensorrt_fails_cuda_goes_on_as_it_was_told(
+    half: OnnxFile,
+    tmp_path: Path,
+    sessions: type[Session],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    right = run_all(half, tmp_path)
+    sessions.made.clear()
+    sessions.refused = (TENSORRT,)
+    assert np.array_equal(run_all(half, tmp_path), right)
+    first, *others = sessions.made
+    assert TENSORRT in first.providers
+    assert len(others) > 3 and all(list(one.providers.items()) == WITHOUT for one in others)
+    # ONNX Runtime's own way would speak where `--json` goes.
+    assert all(one.told == {"enable_fallback": 0} for one in sessions.made)
+    assert capsys.readouterr().out == ""
+
+
+def test_tensorrt_may_fail_as_late_as_at_a_picture(
+    half: OnnxFile, tmp_path: Path, sessions: type[Session]
+) -> None:
+    right = run_all(half, tmp_path)
+    sessions.broken = True
+    assert np.array_equal(run_all(half, tmp_path), right)
+    assert list(sessions.made[-1].providers.items()) == WITHOUT
+
+
+def test_where_engines_cannot_be_kept_tensorrt_is_left_out(
+    half: OnnxFile, tmp_path: Path, sessions: type[Session]
+) -> None:
+    (tmp_path / "file").write_text("in the way")
+    run_all(half, tmp_path / "file")
+    assert all(list(one.providers.items()) == WITHOUT for one in sessions.made)
+
+
+def test_libraries_that_are_missing_are_not_told_on_standard_output(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(ort, "preload_dlls", lambda: print("Failed to load"), raising=False)
+    onnx_backend._preload.__wrapped__()
+    assert capsys.readouterr().out == ""
+
+
+def test_a_gpu_that_refuses_is_a_sentence(
+    half: OnnxFile, tmp_path: Path, sessions: type[Session]
+) -> None:
+    sessions.refused = (TENSORRT, "CUDAExecutionProvider")
+    with pytest.raises(InferenceError, match=r"cannot use cuda:1: .*Take --device cpu"):
+        OnnxBackend(half, "cuda:1", tmp_path)
