@@ -19,9 +19,9 @@ from pathlib import Path
 from sr_cli.degradation.explain import explain
 from sr_cli.degradation.layout import Layout
 from sr_cli.degradation.summary import clauses
-from sr_cli.inference.opening import open_model
 from sr_cli.metrics.evaluation import data_digest, jobs
 from sr_cli.metrics.protocols import PROTOCOLS
+from sr_cli.opening import open_model
 
 NOTHING = "nothing"
 """The grade of a topic of which nothing is said."""

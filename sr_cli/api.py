@@ -42,7 +42,7 @@ from sr_cli.degradation.answer import to_json
 from sr_cli.degradation.explain import Step, explain
 from sr_cli.degradation.summary import summary
 from sr_cli.inference.engine import ORIENTATIONS
-from sr_cli.inference.opening import (
+from sr_cli.opening import (
     BackendChoice,
     OpenModel,
     PrecisionChoice,

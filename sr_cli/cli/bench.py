@@ -20,7 +20,7 @@ from sr_cli.zoo.manifest import DEFAULT_MODEL
 
 if TYPE_CHECKING:
     from sr_cli.inference.benchmark import Timing
-    from sr_cli.inference.opening import OpenModel
+    from sr_cli.opening import OpenModel
 
 RANDOM = "random:"
 
@@ -134,9 +134,9 @@ def _check_memory(width: int, height: int) -> None:
 
 
 def _open(name: str, device: str, precision: Any, backend: Any) -> OpenModel:
-    from sr_cli.inference.opening import OpenModel, open_model, torch_place
     from sr_cli.inference.torch_backend import torch_engine
     from sr_cli.networks.registry import FAMILIES
+    from sr_cli.opening import OpenModel, open_model, torch_place
 
     if not name.startswith(RANDOM):
         return open_model(name, device, precision, backend, console.note)
@@ -154,7 +154,7 @@ def _open(name: str, device: str, precision: Any, backend: Any) -> OpenModel:
 def _rates(candidates: list[_Candidate], device: str) -> dict[Any, float]:
     """The machine's pace in every precision that torch was timed in."""
     from sr_cli.inference.benchmark import DTYPES, matrix_product_rate
-    from sr_cli.inference.opening import torch_device
+    from sr_cli.opening import torch_device
 
     kinds = {one.opened.engine.precision for one in candidates} & DTYPES.keys()
     return {kind: matrix_product_rate(torch_device(device), kind) for kind in sorted(kinds)}

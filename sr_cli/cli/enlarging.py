@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from sr_cli.degradation.explain import Step
     from sr_cli.images import Color, Picture
     from sr_cli.inference.engine import Floats
-    from sr_cli.inference.opening import OpenModel
+    from sr_cli.opening import OpenModel
 
 
 class ColorName(StrEnum):

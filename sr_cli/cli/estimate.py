@@ -42,7 +42,7 @@ def estimate_degradation(
     from sr_cli.degradation.answer import to_json
     from sr_cli.degradation.explain import explain
     from sr_cli.images import PictureError, read, visible_rgb
-    from sr_cli.inference.opening import names_onnx_file, open_model
+    from sr_cli.opening import names_onnx_file, open_model
 
     if plot:
         check_plot(plot)

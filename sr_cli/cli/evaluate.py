@@ -113,7 +113,7 @@ def evaluate(
 
     Example: sr-cli evaluate --data held-out/ --protocol real --compare
     """
-    from sr_cli.inference.opening import torch_device
+    from sr_cli.opening import torch_device
 
     if per_image:
         side_outputs.check(per_image, overwrite=overwrite)

@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
     from sr_cli.degradation.layout import Layout
     from sr_cli.inference.engine import Engine
-    from sr_cli.inference.opening import OpenModel
     from sr_cli.metrics.evaluation import Findings, Job, Measures, Restore, Row
     from sr_cli.metrics.protocols import Benchmark, Case, Protocol
     from sr_cli.networks.stages import SuperResolver
+    from sr_cli.opening import OpenModel
     from sr_cli.zoo.loading import LoadedModel
 
     Model = LoadedModel | OpenModel
@@ -100,7 +100,7 @@ def plan(
     truth: bool,
 ) -> list[Round]:
     """Everything that has to be done, with models loaded and files found, but none read."""
-    from sr_cli.inference.opening import OpenModel
+    from sr_cli.opening import OpenModel
 
     models = _models([name for name in dict.fromkeys(names) if name != BICUBIC], settings, scales)
     if not models and settings.estimate_only:
@@ -176,7 +176,7 @@ def _models(names: list[str], settings: Settings, scales: list[int]) -> list[Mod
 
 
 def _model(name: str, settings: Settings) -> Model:
-    from sr_cli.inference.opening import names_onnx_file, open_model
+    from sr_cli.opening import names_onnx_file, open_model
     from sr_cli.zoo.loading import load
 
     return open_model(name, str(settings.device)) if names_onnx_file(name) else load(name)
@@ -210,7 +210,7 @@ def _methods(
 
 
 def _engine(model: Model, settings: Settings) -> Engine:
-    from sr_cli.inference.opening import OpenModel
+    from sr_cli.opening import OpenModel
 
     return model.engine if isinstance(model, OpenModel) else _running(model.network, settings)
 
@@ -223,7 +223,7 @@ def _running(network: SuperResolver, settings: Settings) -> Engine:
 
 def _weights(model: Model) -> LoadedModel:
     """A model whose network can be run in other ways than its own."""
-    from sr_cli.inference.opening import OpenModel
+    from sr_cli.opening import OpenModel
 
     if isinstance(model, OpenModel):
         raise console.CommandError(

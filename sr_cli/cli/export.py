@@ -101,7 +101,7 @@ def _stem(model: str) -> str:
 
 
 def _check(model: str, target: Path, *, overwrite: bool) -> None:
-    from sr_cli.inference.opening import names_onnx_file
+    from sr_cli.opening import names_onnx_file
 
     if names_onnx_file(model):
         raise console.CommandError(f"{model} is an ONNX file already; name the weights.")

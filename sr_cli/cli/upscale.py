@@ -152,7 +152,7 @@ def upscale(
     if piped:
         _check_standard_output(sources, place, as_json=as_json)
     from sr_cli.cli.report import Report
-    from sr_cli.inference.opening import open_model
+    from sr_cli.opening import open_model
 
     page = Report(model) if report else None
     opened = [

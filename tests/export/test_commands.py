@@ -23,7 +23,7 @@ from PIL import Image
 from sr_cli.degradation.layout import TWO_STAGE
 from sr_cli.export import cache, making
 from sr_cli.inference.errors import InferenceError
-from sr_cli.inference.opening import open_model
+from sr_cli.opening import open_model
 from tests.conftest import Outcome, scene
 
 ROOT = Path(__file__).parents[2]

@@ -14,7 +14,7 @@ from PIL import Image
 
 from sr_cli.inference import onnx_file
 from sr_cli.inference.errors import InferenceError
-from sr_cli.inference.opening import open_model
+from sr_cli.opening import open_model
 from sr_cli.zoo.loading import load
 from sr_cli.zoo.manifest import DEFAULT_MODEL, SHARP_MODEL, ZooError
 from sr_cli.zoo.mixture import Mixture, mixed, parse
