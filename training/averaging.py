@@ -35,14 +35,19 @@ class Average(Generic[N]):
     @torch.no_grad()
     def update(self, network: N) -> None:
         """Take one step towards the network; buffers are copied."""
+        self.follow(network)
+        for mine, theirs in zip(self.network.buffers(), network.buffers(), strict=True):
+            mine.copy_(theirs)
+
+    @torch.no_grad()
+    def follow(self, network: N) -> None:
+        """Take one step towards the network's weights; buffers stay what own passes have made."""
         weight = 1 - min(self.decay, (1 + self.steps) / (4 + self.steps)) if self.decay else 1.0
         torch._foreach_lerp_(
             list(self.network.parameters()),
             [p.detach() for p in network.parameters()],
             weight,
         )
-        for mine, theirs in zip(self.network.buffers(), network.buffers(), strict=True):
-            mine.copy_(theirs)
         self.steps += 1
 
     def begin(self) -> None:

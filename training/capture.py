@@ -40,18 +40,21 @@ class Recorded:
         forget: Callable[[], None],
         device: torch.device,
     ) -> None:
-        current = torch.cuda.current_stream(device)
-        aside = torch.cuda.Stream(device)
-        aside.wait_stream(current)
-        with torch.cuda.stream(aside):
-            for _ in range(REHEARSALS):
-                forget()
-                passes()
-        current.wait_stream(aside)
-        forget()
-        self.graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self.graph):
-            self.terms = passes()
+        # A graph records one stream and is empty if that is another device's, as the stream is that
+        # it makes by itself wherever the device is not the current one.
+        with torch.cuda.device(device):
+            current = torch.cuda.current_stream(device)
+            aside = torch.cuda.Stream(device)
+            aside.wait_stream(current)
+            with torch.cuda.stream(aside):
+                for _ in range(REHEARSALS):
+                    forget()
+                    passes()
+            current.wait_stream(aside)
+            forget()
+            self.graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(self.graph, stream=aside):
+                self.terms = passes()
 
     def __call__(self) -> dict[str, Tensor]:
         """Run the passes on what lies there now."""

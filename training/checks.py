@@ -125,6 +125,12 @@ def _unlearnable(recipe: Recipe) -> Iterator[str]:
         yield f"'pdm.kernel_size' must be odd, not {pdm.kernel_size}"
     if pdm.noise_outputs not in (1, 3):
         yield f"'pdm.noise_outputs' must be 1 or 3, not {pdm.noise_outputs}"
+    smallest, stride = min(phase.lr_crop for phase in recipe.phase), pdm.discriminator_stride
+    if stride**2 >= smallest:  # two convolutions have it, and what follows is normalised
+        yield (
+            f"'pdm.discriminator_stride' of {stride} leaves nothing to compare of crops of "
+            f"{smallest} pixels; at most {math.isqrt(smallest - 1)} does"
+        )
     for number, phase in enumerate(recipe.phase):
         if phase.trains not in ("all", "degradation"):
             yield f"'phase.{number}.trains': a part alone learns from true vectors"

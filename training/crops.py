@@ -29,6 +29,23 @@ class Windows:
         return part(self, which)
 
 
+@dataclass(frozen=True)
+class Places:
+    """Where crops lie before their size is known, ``(N,)`` each, on the CPU."""
+
+    picture: Tensor
+    """Its number."""
+    down: Tensor
+    """How much of the room that there is lies above, from 0 to below 1."""
+    across: Tensor
+    """The same to the left."""
+    turn: Tensor
+    """See `Windows`."""
+
+    def __len__(self) -> int:
+        return len(self.picture)
+
+
 class Cropper:
     """Draws random crops, flipped and turned, a file as likely as it has pixels.
 
@@ -48,13 +65,22 @@ class Cropper:
 
     def draw(self, batch: int, size: int) -> Windows:
         """Where ``batch`` crops of ``size`` squared lie."""
+        return self.windows(self.places(batch), size)
+
+    def places(self, batch: int) -> Places:
+        """Where ``batch`` crops lie, whatever their size."""
         chosen = torch.multinomial(self.weights, batch, replacement=True, generator=self.generator)
-        height, width = self.shapes[chosen].unbind(1)
-        place = torch.rand(2, batch, dtype=torch.float64, generator=self.generator)
-        top = (place[0] * (height - size + 1)).long()
-        left = (place[1] * (width - size + 1)).long()
+        down, across = torch.rand(2, batch, dtype=torch.float64, generator=self.generator)
         turn = torch.randint(8, (batch,), generator=self.generator)
-        return Windows(self.offsets[chosen] + top * width + left, width, turn)
+        return Places(chosen, down, across, turn)
+
+    def windows(self, places: Places, size: int) -> Windows:
+        """The same of crops of ``size`` squared."""
+        height, width = self.shapes[places.picture].unbind(1)
+        top = (places.down * (height - size + 1)).long()
+        left = (places.across * (width - size + 1)).long()
+        start = self.offsets[places.picture] + top * width + left
+        return Windows(start, width, places.turn)
 
     def cut(self, windows: Windows, size: int) -> Tensor:
         """The crops ``(N, 3, size, size)`` uint8, on the device of the pixels."""

@@ -24,7 +24,7 @@ from sr_cli.degradation.layout import TWO_STAGE, Layout
 from sr_cli.degradation.operators import blur, quantise
 from sr_cli.degradation.two_stage import Stage, TwoStage, TwoStageModel
 from training.corpus import Corpus
-from training.crops import Cropper, Windows
+from training.crops import Cropper, Places
 from training.schema import Recipe
 from training.tensors import on, send
 
@@ -234,23 +234,22 @@ class Unpaired(Degrader):
 
     Args:
         scale: Enlargement.
-        side: Of the largest crops, low-resolution pixels.
-        low: The pictures, none with a shorter side; without any, nothing can be drawn.
+        low: The pictures, none with a side shorter than a crop; without any, nothing can be drawn.
     """
 
-    def __init__(self, scale: int, side: int, low: Corpus | None = None) -> None:
+    def __init__(self, scale: int, low: Corpus | None = None) -> None:
         self.scale = scale
-        self.side = side
         self.cropper = None if low is None else Cropper(low, torch.Generator())
 
-    def sample(self, batch: int, generator: torch.Generator) -> Windows:
+    def sample(self, batch: int, generator: torch.Generator) -> Places:
         assert self.cropper is not None
         self.cropper.generator = generator
-        return self.cropper.draw(batch, self.side)
+        return self.cropper.places(batch)
 
-    def apply(self, hr: Tensor, drawn: Windows, generator: torch.Generator | None = None) -> Tensor:
+    def apply(self, hr: Tensor, drawn: Places, generator: torch.Generator | None = None) -> Tensor:
         assert self.cropper is not None
-        crops = self.cropper.cut(drawn, hr.shape[-1] // self.scale)
+        side = hr.shape[-1] // self.scale  # of the phase under way
+        crops = self.cropper.cut(self.cropper.windows(drawn, side), side)
         return send(crops, hr.device).float() / 255
 
 
@@ -263,7 +262,7 @@ def degrader(recipe: Recipe, low: Corpus | None = None) -> Degrader:
     """
     data, scale = recipe.data, recipe.network.scale
     if data.degradation == "learned":
-        return Unpaired(scale, max(phase.lr_crop for phase in recipe.phase), low)
+        return Unpaired(scale, low)
     if data.degradation == "two-stage":
         return TwoStageDegrader(TwoStageModel(scale, data.preset))
     if data.degradation == "blur":

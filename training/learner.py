@@ -64,11 +64,14 @@ class Learner:
             torch.backends.cudnn.benchmark = True  # shapes stay the same for thousands of steps
             # What is not to be in half precision is not to be in TF32 either.
             torch.backends.cudnn.allow_tf32 = False
+        learned = recipe.data.degradation == "learned"
+        self.limit = recipe.pdm.clip if learned else 0.0
+        """Largest norm of a gradient where the degradation is learned; 0 for no limit."""
         self.network = channels_last(network.to(self.device))
         self.average = Average(self.network, recipe.optimiser.ema)
         self.adversary = self._adversary() if recipe.loss.gan else None
         self.degradation: LearnedDegradation | None = None
-        if recipe.data.degradation == "learned":
+        if learned:
             self.degradation = LearnedDegradation(recipe, processes)
         self.gradient_norm = torch.zeros((), device=self.device)
         self.optimiser: Optimiser
@@ -97,6 +100,8 @@ class Learner:
             loss.discriminator_mean,
             squares if patches else cross_entropy,
             halved=patches,
+            # Published is the limit of a gradient that has the weight in it, unlike this one's.
+            clip=self.limit / loss.gan,
         )
 
     def begin(self, phase: Phase) -> None:
@@ -159,6 +164,8 @@ class Learner:
         self.processes.average_gradients(self.network.parameters())
         if self.recipe.optimiser.clip:
             self._limit_gradient()
+        if self.limit:
+            nn.utils.clip_grad_norm_(self.network.parameters(), self.limit)
         self.optimiser.step(rate)
         self.average.update(self.network)
         terms = {"loss": torch.stack(list(found.values())).sum(), **found, **learned}

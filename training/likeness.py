@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
@@ -20,6 +21,17 @@ from training.unpaired import LearnedDegradation, moments
 SEED = 30_000
 BATCH = 16
 """Crops that are degraded together: their statistics are what normalises them."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """What one look found."""
+
+    learned: dict[str, float]
+    """``blur_sigma``, the mean width of the kernels in high-resolution pixels, and ``noise_sigma``,
+    the noise's standard deviation on the 0..255 scale, where there is noise."""
+    undrawn: OSError | None = None
+    """Why there is no sheet, if there is none."""
 
 
 class Likeness:
@@ -59,7 +71,7 @@ class Likeness:
     @torch.no_grad()
     def __call__(
         self, network: SuperResolver | None, autocast: torch.autocast, sheet: Path
-    ) -> dict[str, float]:
+    ) -> Look:
         """Look.
 
         Args:
@@ -68,13 +80,6 @@ class Likeness:
             sheet: A PNG to draw into, a row for each crop: a sharp crop made small by bicubic
                 interpolation, the same degraded, the kernel, a low-quality crop and what the
                 network makes of that.
-
-        Returns:
-            ``blur_sigma``, the mean width of the kernels in high-resolution pixels, and
-            ``noise_sigma``, the noise's standard deviation on the 0..255 scale.
-
-        Raises:
-            OSError: The sheet could not be written.
         """
         device = self.degradation.device
         # A copy, as statistics of a batch are wanted, and not to be remembered.
@@ -82,6 +87,11 @@ class Likeness:
         made, kernels, noise = model(
             self.hr.to(device), *(numbers.to(device) for numbers in self.numbers)
         )
+        _, variance = moments(kernels)
+        found = {"blur_sigma": float(variance.mean(1).sqrt().mean())}
+        if noise is not None:
+            found["noise_sigma"] = 255 * float(noise.square().mean().sqrt())
+        undrawn: OSError | None = None
         if self.rows:
             shown = self.low[: self.rows]
             columns = [
@@ -93,15 +103,11 @@ class Likeness:
             if network is not None:
                 with autocast:
                     columns.append(network(shown.to(device))[0].float().cpu())
-            rows = torch.cat(columns, 3).clamp(0, 1).mul(255).round().byte()
-            sheet.parent.mkdir(parents=True, exist_ok=True)
-            picture = torch.cat(list(rows), 1).permute(1, 2, 0).numpy()
-            Image.fromarray(picture).save(sheet)
-        _, variance = moments(kernels)
-        found = {"blur_sigma": float(variance.mean(1).sqrt().mean())}
-        if noise is not None:
-            found["noise_sigma"] = 255 * float(noise.square().mean().sqrt())
-        return found
+            try:
+                _save(torch.cat(columns, 3), sheet)
+            except OSError as error:
+                undrawn = error
+        return Look(found, undrawn)
 
     def _enlarged(self, pictures: Tensor) -> Tensor:
         return F.interpolate(pictures, scale_factor=self.scale, mode="nearest")
@@ -112,3 +118,14 @@ class Likeness:
         return F.interpolate(
             whole.unsqueeze(1).expand(-1, 3, -1, -1), self.hr.shape[-2:], mode="nearest"
         )
+
+
+def _save(rows: Tensor, path: Path) -> None:
+    """Pictures ``(N, 3, H, W)`` in about [0, 1] below each other, as a PNG.
+
+    Raises:
+        OSError: It could not be written.
+    """
+    whole = torch.cat(list(rows.clamp(0, 1).mul(255).round().byte()), 1)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(whole.permute(1, 2, 0).numpy()).save(path)

@@ -1,20 +1,32 @@
-"""What a finished run is handed on as: weights, manifest entry, model card and curves."""
+"""What a finished run is handed on as: weights, manifest entry, model card and curves.
+
+A run packs itself when it finishes.  Once its ``ema.safetensors`` has been changed since
+(calibrated, say), this packs it anew without training anything:
+
+    python -m training.packing RUN
+"""
 
 from __future__ import annotations
 
+import argparse
 import json
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from sr_cli.temporary import claimed
 from sr_cli.zoo import card, weights
+from sr_cli.zoo.loading import load
 from sr_cli.zoo.manifest import Model, ZooError
 from sr_cli.zoo.schema import SCHEMA_VERSION, problems
 from training import curves
 from training.journal import read_log
+from training.recipe import RecipeError, load_recipe
+from training.record import RECORD
 from training.schema import Recipe
 
 FOLDER = "release"
@@ -24,8 +36,11 @@ WEIGHTS = "ema.safetensors"
 DEGRADATION = "degradation.safetensors"
 """The degradation that was learned with them, where one was."""
 
+UNTAUGHT = "not to be relied on: what it is estimated from has changed, and nothing taught it"
+"""Of the vector of a DAN that has learned to undo a learned degradation."""
 
-def pack(run: Path, recipe: Recipe, device: torch.device) -> Iterator[str]:
+
+def pack(run: Path, recipe: Recipe, device: str) -> Iterator[str]:
     """Write a run's release: float16 weights, ``entry.json``, ``README.md`` and ``curves.png``.
 
     The licence is left for people to fill in: only who trained the weights can say it.
@@ -33,22 +48,24 @@ def pack(run: Path, recipe: Recipe, device: torch.device) -> Iterator[str]:
     Args:
         run: The run's folder, with ``ema.safetensors`` and its log.
         recipe: What it was trained by.
-        device: What it was trained on.
+        device: What it was trained on, in words.
 
     Yields:
         A sentence for each thing that could not be written.
 
     Raises:
         OSError: The folder cannot be written to.
+        ZooError: See `write_weights`.
     """
     folder = run / FOLDER
     folder.mkdir(exist_ok=True)
-    file = write_weights(run, recipe, folder, device=device_name(device))
+    file = write_weights(run, recipe, folder, device=device)
     try:
         model = card.described(file)
     except ZooError as error:
         yield f"There is no model card: {error}"
     else:
+        model = replace(model, training={**model.training, **_doubts(recipe)})
         text = json.dumps(_entry(model, file), indent=1) + "\n"
         (folder / "entry.json").write_text(text, encoding="utf-8")
         document = {"version": SCHEMA_VERSION, "models": [json.loads(text)]}
@@ -67,7 +84,7 @@ def _entry(model: Model, file: Path) -> dict[str, Any]:
     assert model.weights is not None
     whole = replace(
         model,
-        weights=replace(model.weights, bundled=file.name),
+        weights=replace(model.weights, bundled=file.name, numbers_sha256=load(str(file)).digest),
         licence=model.licence or "unknown",
         authors=model.authors or "unknown",
     )
@@ -106,7 +123,7 @@ def write_weights(
         raise ZooError(f"{trained} does not say which network it is of.")
     if header.get("recipe", recipe.name) != recipe.name:
         raise ZooError(f"{run} is a run of '{header['recipe']}', not of '{recipe.name}'")
-    said = {key: str(value) for key, value in run_facts(run).items()} | facts
+    said = {key: str(value) for key, value in run_facts(run, recipe).items()} | facts
     write = weights.write_compact if small else weights.write
     write(
         path,
@@ -122,12 +139,18 @@ def write_weights(
     return path
 
 
-def run_facts(run: Path) -> dict[str, Any]:
-    """Steps and seconds of a run, from its log; nothing if it has none."""
+def run_facts(run: Path, recipe: Recipe) -> dict[str, Any]:
+    """Steps and seconds of a run, from its log if it has one, and what not to expect of it."""
     told = [line for line in read_log(run) if {"step", "total_seconds"} <= line.keys()]
     if not told:
-        return {}
-    return {"steps": told[-1]["step"], "seconds": round(told[-1]["total_seconds"])}
+        return _doubts(recipe)
+    spent = {"steps": told[-1]["step"], "seconds": round(told[-1]["total_seconds"])}
+    return spent | _doubts(recipe)
+
+
+def _doubts(recipe: Recipe) -> dict[str, str]:
+    untaught = recipe.network.family == "DAN" and recipe.data.degradation == "learned"
+    return {"vector": UNTAUGHT} if untaught else {}
 
 
 def device_name(device: torch.device) -> str:
@@ -135,3 +158,42 @@ def device_name(device: torch.device) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return f"{device.type.upper()}, {torch.get_num_threads()} threads"
+
+
+def _told_device(release: Path, recipe: Recipe) -> str:
+    """What a release that is there already says that it was trained on."""
+    try:
+        _, header = weights.read(release / f"{recipe.model}.safetensors")
+    except ZooError:
+        return "unknown"
+    return header.get("device", "unknown")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The command line of this module."""
+    parser = argparse.ArgumentParser(
+        prog="python -m training.packing", description="Pack a run's release/ anew."
+    )
+    parser.add_argument("run", type=Path, help="a run's folder")
+    parser.add_argument("--recipe", help=f"if not given: the run's own {RECORD}")
+    parser.add_argument("--set", action="append", default=[], dest="changes")
+    parser.add_argument("--device", help="what it was trained on; if not given: as was said before")
+    options = parser.parse_args(arguments)
+    run: Path = options.run
+    try:
+        recipe = load_recipe(options.recipe or str(run / RECORD), options.changes)
+        with claimed(run) as ours:
+            if not ours:
+                parser.error(f"another process is training in {run}")
+            device = options.device or _told_device(run / FOLDER, recipe)
+            for sentence in pack(run, recipe, device):
+                sys.stderr.write(f"{sentence}\n")
+    except (RecipeError, ZooError) as error:
+        parser.error(str(error))
+    except OSError as error:
+        parser.error(f"{run / FOLDER} could not be written: {error.strerror}")
+    sys.stdout.write(f"{run / FOLDER} is of {run / WEIGHTS} as it is now\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -28,6 +28,9 @@ class Processes:
         self.count = int(self._state.num_processes)
         self.index = int(self._state.process_index)
         self.device: torch.device = device if self.count == 1 else self._state.device
+        if self.device.type == "cuda" and self.device.index is not None:
+            # Streams, graphs and events that are made without a device are made on this one.
+            torch.cuda.set_device(self.device)
 
     @property
     def main(self) -> bool:

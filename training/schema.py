@@ -125,7 +125,8 @@ class PDM:
     discriminator_stride: int = 1
     """Of its second and third one; 2 costs an eighth and sees twice as far."""
     clip: float = 50.0
-    """Largest norm of the degradation's gradient and of its discriminator's."""
+    """Largest norm of the gradients of all that learns: the degradation and its discriminator, the
+    network and, where there is one, its own (whose loss is weighted by ``gan`` for that)."""
     ema: float = 0.0
     """Decay of the moving average of the generators' weights, which then makes what the network
     learns from.  While they learn, generators swing about what they are to find."""

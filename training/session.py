@@ -15,7 +15,7 @@ from training import checkpoint, record
 from training.corpus import Corpus, read_corpus
 from training.held_out import HeldOut, paired
 from training.packing import FOLDER as RELEASE
-from training.packing import WEIGHTS, pack
+from training.packing import WEIGHTS, device_name, pack
 from training.schema import Recipe
 from training.trainer import Options, Progress, Trainer, TrainingError
 
@@ -142,25 +142,32 @@ def _trained(
         return ""
     if finished:
         try:
-            for sentence in pack(out, trainer.recipe, trainer.processes.device):
+            for sentence in pack(out, trainer.recipe, device_name(trainer.processes.device)):
                 tell(sentence)
         except OSError as error:
             raise TrainingError(
                 f"{out / RELEASE} could not be written: {error.strerror}. "
-                f"{out / WEIGHTS} holds the weights; --resume tries again."
+                f"{out / WEIGHTS} holds the weights; python -m training.packing {out} tries again."
             ) from None
         return (
             f"finished after {trainer.step} steps: {out / RELEASE} holds the weights with their "
             "model card, manifest entry and curves"
         )
-    early = (
-        " (the budget ended before a phase that a decay could follow)"
-        if trainer.options.finish
-        and not (trainer.stopping or trainer.position.decaying)
-        and trainer.step != trainer.options.last_step
-        else ""
-    )
-    return f"stopped at step {trainer.step} of {trainer.total_steps}{early}; --resume goes on"
+    steps = f"step {trainer.step} of {trainer.total_steps}"
+    return f"stopped at {steps}{_unfinished(trainer)}; --resume goes on"
+
+
+def _unfinished(trainer: Trainer) -> str:
+    """In brackets, why there is no release though one was asked for; "" if somebody stopped it."""
+    asked = trainer.options.finish and not trainer.stopping
+    if not asked or trainer.step == trainer.options.last_step:
+        return ""
+    if trainer.position.decaying:
+        return " (the budget ended within the decay)"
+    if trainer.position.phase.trains != "all":
+        return " (the budget ended before a phase that a decay could follow)"
+    steps = trainer.recipe.decay_steps
+    return f" (the decay's {steps} steps did not fit into what was left of the budget)"
 
 
 def spare_threads(device: torch.device) -> None:

@@ -294,14 +294,20 @@ class Trainer:
         return self._agreed(self.stopping or clock.running > budget)
 
     def _must_finish(self, clock: Clock) -> bool:
-        """Whether what is left of the budget is just enough for the decay."""
+        """Whether what is left of the budget is just enough for the decay.
+
+        While no step's time is known, or where it is not enough any more, the stable part goes on:
+        a decay that is cut off leaves no release, and `resume` would go on in it.
+        """
         steps, budget = self.recipe.decay_steps, self.options.time_budget
         wanted = self.options.finish and steps and math.isfinite(budget)
         # A part that was trained alone is no network to be released.
         if not wanted or self.position.decaying or self.position.phase.trains != "all":
             return False
-        left = budget - clock.running
-        return self._agreed(left < 1.05 * steps * (clock.step_seconds or 0.0))
+        seconds, left = clock.step_seconds, budget - clock.running
+        due = seconds is not None and left < 1.05 * steps * seconds
+        fits = seconds is not None and steps * seconds <= left + (OVERTIME - 1) * budget
+        return self._agreed(due and fits)
 
     # Telling -------------------------------------------------------------------------------------
 
@@ -400,12 +406,10 @@ class Trainer:
     def _look(self, likeness: Likeness, network: SuperResolver | None, journal: Journal) -> None:
         """Draw and tell what has been learned of a degradation."""
         sheet = self.out / "degradation" / f"{self.step:08d}.png"
-        try:
-            found = likeness(network, self.learner.autocast(), sheet)
-        except OSError as error:
-            self._complain("the sheets", error)
-        else:
-            self._note(journal, self.step, {"learned": found})
+        look = likeness(network, self.learner.autocast(), sheet)
+        if look.undrawn is not None:
+            self._complain("the sheets", look.undrawn)
+        self._note(journal, self.step, {"learned": look.learned})
 
     # State ---------------------------------------------------------------------------------------
 

@@ -20,8 +20,12 @@ from training.losses.adversary import Adversary, squares
 from training.optimisers import load_moments, take_step
 from training.pool import Pairs
 from training.processes import Processes
+from training.recipe import RecipeError
 from training.schema import Recipe
 from training.tensors import send
+
+FEWEST = 2
+"""Crops that a batch has to have for its statistics."""
 
 
 def options_of(settings: schema.PDM, scale: int) -> dict[str, Any]:
@@ -56,6 +60,21 @@ def off_centre(kernels: Tensor, scale: int) -> Tensor:
     return (mean - kernels.shape[-1] // 2 - (scale - 1) / 2).square().sum(1).mean()
 
 
+def _check_batches(recipe: Recipe, processes: Processes) -> None:
+    """Whether every process has crops to normalise over: of one alone nothing would be left.
+
+    Raises:
+        RecipeError: One has not.
+    """
+    for number, phase in enumerate(recipe.phase):
+        if phase.batch < FEWEST * processes.count:
+            among = f" for {processes.count} processes" if processes.count > 1 else ""
+            raise RecipeError(
+                f"{recipe.name}: 'phase.{number}.batch' is {phase.batch}{among}, but a degradation "
+                f"is learned from at least {FEWEST} crops in each process."
+            )
+
+
 class LearnedDegradation:
     """Degrades high-resolution crops, and learns to do it as low-quality ones look.
 
@@ -65,9 +84,13 @@ class LearnedDegradation:
     Args:
         recipe: Its ``[pdm]``, scale, seed and optimiser.
         processes: With whom a batch is shared.
+
+    Raises:
+        RecipeError: A batch has too few crops for all processes.
     """
 
     def __init__(self, recipe: Recipe, processes: Processes) -> None:
+        _check_batches(recipe, processes)
         settings = recipe.pdm
         self.settings = settings
         self.processes = processes
@@ -122,7 +145,9 @@ class LearnedDegradation:
         judged = self.adversary.passes([(made, real)])
         self.adversary.step(rate, average)
         if self.average is not None:
-            self.average.update(self.model)
+            # Its normalisation remembers what its own pictures are like: those of the generators
+            # that swing about it would make another degradation of it, once it is a file.
+            self.average.follow(self.model)
             with torch.no_grad():
                 made = self.average.network(hr, *numbers)[0]
         told = {"degradation": loss.detach(), "patches": judged}

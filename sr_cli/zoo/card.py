@@ -215,7 +215,7 @@ def described(path: Path) -> Model:
         recipe=header.get("recipe", "unknown"),
         training={
             key: int(header[key]) if header[key].isdecimal() else header[key]
-            for key in ("steps", "seconds", "device")
+            for key in ("steps", "seconds", "device", "vector")
             if key in header
         },
         figures=(),

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
 from tests.training.conftest import CPU, learner_of
+from training.capture import REHEARSALS, Recorded
 from training.initial import TrainingError
 from training.pool import Pairs
 from training.recipe import Recipe, load_recipe
@@ -72,6 +76,52 @@ def test_a_replayed_step_learns_what_a_called_one_does(
     # Steps are small beside weights: a network that stood still would pass for one that learned.
     assert replayed[2] == pytest.approx(called[2], rel=0.2)
     assert sum(called[2]) > 0
+
+
+def test_a_step_is_recorded_on_the_device_that_it_computes_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A graph of another device's stream would be empty, and nothing would learn."""
+    there, where = torch.device("cuda:1"), [torch.device("cuda:0")]
+    passed: list[tuple[torch.device, object]] = []
+    streams: list[object] = ["usual"]
+
+    class Stream:
+        def __init__(self, device: torch.device | None = None) -> None:
+            self.device = device or where[-1]
+
+        def wait_stream(self, other: object) -> None:
+            pass
+
+    @contextmanager
+    def within(stack: list[Any], item: object) -> Iterator[None]:
+        stack.append(item)
+        yield
+        stack.pop()
+
+    def graph(graph: object, stream: Stream | None = None) -> AbstractContextManager[None]:
+        return within(streams, stream or Stream())
+
+    fakes = {
+        "Stream": Stream,
+        "CUDAGraph": object,
+        "graph": graph,
+        "current_stream": Stream,
+        "device": lambda device: within(where, device),
+        "stream": lambda stream: within(streams, stream),
+    }
+    for name, fake in fakes.items():
+        monkeypatch.setattr(torch.cuda, name, fake)
+
+    def passes() -> dict[str, Tensor]:
+        passed.append((where[-1], streams[-1]))
+        return {}
+
+    Recorded(passes, lambda: None, there)
+    assert len(passed) == REHEARSALS + 1
+    for device, stream in passed:
+        assert device == there and isinstance(stream, Stream) and stream.device == there
+    assert where == [torch.device("cuda:0")]
 
 
 def test_what_cannot_be_recorded_is_explained(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,12 +12,15 @@ import torch
 from PIL import Image
 from safetensors import safe_open
 
-from sr_cli.zoo import card, manifest, store
+from sr_cli.temporary import claimed
+from sr_cli.zoo import card, manifest, store, weights
 from sr_cli.zoo.loading import load
 from sr_cli.zoo.schema import SCHEMA_VERSION
 from tests.conftest import Outcome, scene
-from training import curves, release
-from training.packing import pack
+from training import curves, packing, record, release
+from training.corpus import read_corpus
+from training.options import Options
+from training.packing import pack, run_facts
 from training.recipe import Recipe, load_recipe
 from training.trainer import Trainer
 
@@ -58,9 +61,77 @@ def test_without_matplotlib_all_but_the_curves_is_there(
     out = tmp_path / "run"
     assert trainer(out).run()
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    (told,) = pack(out, small, CPU)
+    (told,) = pack(out, small, "two cores")
     assert "sr-cli[plot]" in told
     assert {p.suffix for p in (out / "release").iterdir()} == {".md", ".json", ".safetensors"}
+
+
+def test_a_run_that_ended_early_is_packed_anew_as_its_weights_are_now(
+    trainer: Callable[..., Trainer],
+    small: Recipe,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Resuming it would go on from before its decay, and write over what was calibrated."""
+    out = tmp_path / "run"
+    run = trainer(out)
+    run.position.decay()  # as --finish does
+    assert run.run()
+    record.write(out, small)
+    list(pack(out, small, "two cores"))
+    file = out / "release" / "small.safetensors"
+    state, header = weights.read(out / "ema.safetensors")
+    state["degradation_tail.bias"] += 0.5
+    weights.write_with(out / "ema.safetensors", state, weights.own_header(header))
+    calibrated, before = (out / "ema.safetensors").read_bytes(), weights.read(file)[0]
+    packing.main([str(out)])
+    assert (out / "ema.safetensors").read_bytes() == calibrated
+    after, said = weights.read(file)
+    moved = {key for key, value in after.items() if not torch.equal(value, before[key])}
+    assert moved == {"degradation_tail.bias"} and said["device"] == "two cores"
+    packing.main([str(out), "--device", "one core"])
+    assert json.loads((out / "release" / "entry.json").read_text())["training"] == {
+        "steps": 4,
+        "seconds": pytest.approx(run.totals.seconds, abs=1),
+        "device": "one core",
+    }
+    capsys.readouterr()
+    (out / "ema.safetensors").unlink()
+    for folder, complaint in ((out, "ema.safetensors"), (tmp_path / "none", "recipe.toml")):
+        with pytest.raises(SystemExit) as stop:
+            packing.main([str(folder)])
+        assert stop.value.code == 2 and complaint in capsys.readouterr().err
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="folders are not claimed there")
+def test_a_run_under_way_is_not_packed(
+    small: Recipe, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record.write(tmp_path, small)
+    with claimed(tmp_path), pytest.raises(SystemExit):
+        packing.main([str(tmp_path)])
+    assert "another process is training" in capsys.readouterr().err
+
+
+def test_a_dan_of_a_learned_degradation_says_what_its_vector_is_worth(
+    photographs: Path, pairs: Path, tmp_path: Path
+) -> None:
+    """Its Estimator's weights stay, but not the features that it reads."""
+    dan = "network={family = 'DAN', features = 8, blocks = 1}"
+    changes = [dan, "phase.0.steps=1", "phase.0.batch=2", "phase.0.lr_crop=24"]
+    changes += ["pdm.features=8", "pdm.noise_features=8", "pdm.discriminator_features=8"]
+    recipe = load_recipe("pdm-sr-x4", [*changes, "validation.crop=96"])
+    low = read_corpus([pairs / "LR"], 24)
+    options = Options(half=False)
+    run = Trainer(recipe, read_corpus([photographs], 96), None, tmp_path, CPU, options, low)
+    assert run.run()
+    list(pack(tmp_path, recipe, "two cores"))
+    release = tmp_path / "release"
+    for name in ("README.md", "entry.json"):
+        assert "not to be relied on" in (release / name).read_text()
+    header = weights.read(release / "pdm-sr-x4.safetensors")[1]
+    assert "not to be relied on" in header["vector"]
+    assert "vector" not in run_facts(tmp_path, load_recipe("pdm-sr-x4"))
 
 
 def test_steps_that_were_taken_back_are_not_drawn() -> None:
@@ -83,7 +154,7 @@ def test_a_run_that_ends_early_is_released_as_what_it_is(
     out = tmp_path / "run"
     run = trainer(out, last_step=8)  # within the phase of T = 1; the recipe ends with 3
     run.run()
-    list(pack(out, small, CPU))
+    list(pack(out, small, "two cores"))
     assert load(str(out / "release" / "small.safetensors")).network.iterations == 1
     assert json.loads((out / "release" / "entry.json").read_text())["options"]["iterations"] == 1
 
@@ -161,7 +232,7 @@ def test_figures_are_released_with_the_weights_that_were_measured(
     trainer(out, recipe, last_step=8).run()
     of = [str(out), *released_to(tmp_path, small_file, *changes)]
     # The run's own release has another header, but the same weights.
-    list(pack(out, recipe, CPU))
+    list(pack(out, recipe, "two cores"))
     assert json.loads((out / "release" / "entry.json").read_text())["preset"] == "published"
     weights = out / "release" / "dan-real-x4.safetensors"
     data = tmp_path / "val"

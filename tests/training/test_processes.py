@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -57,6 +58,23 @@ def test_two_processes_learn_what_one_does_with_the_whole_batch(
     # What two have begun, one may end.
     alone = program(*train(two, "--steps", "12", "--resume"))
     assert alone.status == 0 and "resumed at step 10" in alone.err
+
+
+@pytest.mark.parametrize(("count", "ours"), [(1, "cuda:1"), (2, "cuda:0")])
+def test_the_gpu_that_is_computed_on_is_the_current_one(
+    monkeypatch: pytest.MonkeyPatch, count: int, ours: str
+) -> None:
+    state = SimpleNamespace(num_processes=count, process_index=0, device=torch.device("cuda:0"))
+    monkeypatch.setattr("training.processes.PartialState", lambda cpu: state)
+    current: list[torch.device] = []
+    monkeypatch.setattr(torch.cuda, "set_device", current.append)
+    assert Processes(torch.device("cuda:1")).device == torch.device(ours)
+    assert current == [torch.device(ours)]
+    state.device = torch.device("cpu")
+    for named in ("cuda", "cpu"):  # whichever is current, and none
+        if count == 1:
+            Processes(torch.device(named))
+    assert current == [torch.device(ours)]
 
 
 def test_a_batch_that_cannot_be_shared_is_refused(

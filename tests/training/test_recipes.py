@@ -149,6 +149,7 @@ def test_what_would_be_ignored_is_refused(recipe: str, change: str, message: str
         ("phase.0.margin=4", "'phase.0.margin': the degradation 'learned' knows no margin"),
         ("pdm.kernel_size=10", "'pdm.kernel_size' must be odd, not 10"),
         ("pdm.noise_outputs=2", "'pdm.noise_outputs' must be 1 or 3"),
+        ("pdm.discriminator_stride=6", "'pdm.discriminator_stride' of 6 .* 32 pixels; at most 5"),
         ("pdm.noise_penalty=-1", "'pdm.noise_penalty' must not be negative"),
         ("pdm.kernel_size=601", "'phase.0.lr_crop' makes crops of 128 pixels.*needs 301"),
         ("loss.standardised=true", "no vectors to be standardised"),

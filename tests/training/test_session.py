@@ -21,13 +21,13 @@ from training.trainer import TrainingError
 
 
 def test_a_budget_that_ends_before_the_decay_can_begin_is_told(
-    small: Recipe, photographs: Path, tmp_path: Path
+    small: Recipe, small_file: Path, photographs: Path, tmp_path: Path
 ) -> None:
-    def ended(**options: object) -> str:
+    def ended(recipe: Recipe = small, **options: object) -> str:
         how = Options(half=False, **options)  # type: ignore[arg-type]
         folder = tmp_path / str(len(list(tmp_path.iterdir())))
         return run_session(
-            *(small, [photographs], None, folder, CPU),
+            *(recipe, [photographs], None, folder, CPU),
             options=how,
             resume=False,
             tell=lambda _: None,
@@ -37,6 +37,11 @@ def test_a_budget_that_ends_before_the_decay_can_begin_is_told(
     assert "(the budget ended before" in ended(time_budget=0, finish=True)
     assert "budget" not in ended(time_budget=1e9, last_step=2, finish=True)
     assert "budget" not in ended(time_budget=0)
+    whole = load_recipe(str(small_file), ["phase.0.steps=0"])
+    told = ended(whole, time_budget=0, finish=True)
+    assert "(the decay's 4 steps did not fit into what was left of the budget)" in told
+    decaying = load_recipe(str(small_file), [f"phase.{n}.steps=0" for n in range(3)])
+    assert "(the budget ended within the decay)" in ended(decaying, time_budget=0, finish=True)
 
 
 @pytest.fixture

@@ -491,6 +491,42 @@ def test_a_decay_that_began_in_time_is_not_cut_off_at_its_end(
     assert not late.run() and now == 61
 
 
+@pytest.mark.parametrize(
+    ("first", "steps"),
+    [
+        (1.0, 20),  # once it is known how long a step takes, there is no room for twenty
+        (50.0, 1),  # to fill the pool takes longer than there is
+    ],
+)
+def test_a_decay_that_does_not_fit_is_not_begun(
+    trainer: Callable[..., Trainer],
+    small_file: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    first: float,
+    steps: int,
+) -> None:
+    now = 0.0
+    monkeypatch.setattr("training.progress.time", SimpleNamespace(monotonic=lambda: now))
+    step = Position.forward
+
+    def forward(position: Position) -> None:
+        nonlocal now
+        now += 1.0 if position.step else first
+        step(position)
+
+    monkeypatch.setattr(Position, "forward", forward)
+    changes = ["phase.0.steps=0", "phase.1.steps=0", "phase.2.steps=100", "decay_steps=20"]
+    recipe = load_recipe(str(small_file), [*changes, "validation.every=1000"])
+    run = trainer(tmp_path / "run", recipe, time_budget=19.5, finish=True)
+    assert not run.run() and run.step == steps
+    assert not run.position.decaying and not (tmp_path / "run" / "decay").exists()
+    # With time enough for it, it comes later.
+    rest = trainer(tmp_path / "run", recipe, time_budget=40.0, finish=True)
+    assert rest.resume() and rest.run()
+    assert rest.position.branched_at == run.step + 20 == rest.step - 20
+
+
 def test_weights_that_are_no_numbers_do_not_replace_a_state(
     trainer: Callable[..., Trainer], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 
 from sr_cli.degradation import kernels
 from sr_cli.degradation.operators import blur
@@ -21,12 +21,13 @@ from training.corpus import Corpus, CorpusError, read_corpus
 from training.degradations import Unpaired, degrader
 from training.held_out import paired
 from training.initial import build_network
+from training.journal import read_log
 from training.learner import Learner
 from training.losses import Objectives
 from training.options import Options
 from training.pool import Pairs
 from training.processes import Processes
-from training.recipe import Recipe, load_recipe
+from training.recipe import Recipe, RecipeError, load_recipe
 from training.schema import Validation
 from training.trainer import Trainer
 from training.unpaired import LearnedDegradation, moments, off_centre
@@ -73,6 +74,22 @@ def test_low_quality_crops_stand_in_for_degraded_ones() -> None:
         assert bool((every == crop).flatten(1).all(1).any())
 
 
+def test_a_phase_of_smaller_crops_sees_all_of_a_low_quality_picture() -> None:
+    along = torch.arange(40, dtype=torch.uint8)
+    rows, columns = torch.meshgrid(along, along, indexing="ij")
+    places = torch.stack((rows, columns, 0 * rows))
+    two = "phase=[{steps = 1, batch = 4, lr_crop = 32, learning_rate = 0}"
+    two += ", {steps = 1, batch = 4, lr_crop = 16, learning_rate = 0}]"
+    model, generator = degrader(tiny(two), corpus_of(places[None])), torch.Generator()
+    seen = torch.zeros(40, 40, dtype=torch.bool)
+    for _ in range(10):
+        drawn = model.sample(64, generator)
+        crops = (model.apply(torch.zeros(64, 3, 64, 64), drawn) * 255).round().long()
+        seen[crops[:, 0], crops[:, 1]] = True
+    assert bool(seen[2:-2, 2:-2].all()) and bool(seen[0].any() and seen[-1].any())
+    assert bool(seen[:, 0].any() and seen[:, -1].any())
+
+
 def test_a_step_learns_and_hands_on_what_was_made_on_8_bit_levels() -> None:
     learned = LearnedDegradation(tiny(), Processes(CPU))
     pairs = some_pairs()
@@ -109,6 +126,43 @@ def test_what_settles_makes_the_pairs_where_it_is_asked_for() -> None:
         wanted, raw = (some(hr, *numbers)[0] for some in (learned.settled, learned.model))
     assert torch.equal(made.lr, (wanted.clamp(0, 1) * 255).round().byte())
     assert not torch.equal(wanted, raw)
+
+
+def test_what_settles_is_normalised_by_what_its_own_pictures_are_like() -> None:
+    """Its file is used on single pictures, by these statistics and not by a batch's."""
+    learned = LearnedDegradation(tiny("pdm.ema=0.9"), Processes(CPU))
+    raw, settled = (model.kernel.generator for model in (learned.model, learned.settled))
+    seen: list[Tensor] = []
+    settled.norm.register_forward_pre_hook(lambda _, x: seen.append(x[0].mean((0, 2, 3))))
+    wanted = torch.zeros(8)
+    for step in range(6):
+        with torch.no_grad():  # as generators do, but in a few steps
+            raw.head.weight.add_(5.0 if step % 2 else -5.0)
+        learned.step(some_pairs(seed=step), 1e-3)
+        wanted = wanted.lerp(seen[-1], 0.1)
+    assert len(seen) == 6
+    remembered = [generator.norm.running_mean for generator in (settled, raw)]
+    assert remembered[0] is not None and remembered[1] is not None
+    torch.testing.assert_close(remembered[0], wanted)
+    assert not torch.allclose(remembered[1], wanted, atol=0.05)
+
+
+def test_a_process_with_a_single_crop_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    processes = Processes(CPU)
+    with pytest.raises(RecipeError, match=r"'phase.0.batch' is 1, but .* at least 2 crops in each"):
+        LearnedDegradation(tiny("phase.0.batch=1"), processes)
+    monkeypatch.setattr(processes, "count", 4)
+    with pytest.raises(RecipeError, match=r"'phase.0.batch' is 4 for 4 processes, but"):
+        LearnedDegradation(tiny("phase.0.batch=4"), processes)
+    LearnedDegradation(tiny("phase.0.batch=8"), processes)
+
+
+def test_the_largest_stride_of_the_discriminator_leaves_it_something_to_judge() -> None:
+    learned = LearnedDegradation(tiny("pdm.discriminator_stride=4"), Processes(CPU))
+    _, told = learned.step(some_pairs(), 1e-3)
+    assert bool(told["patches"].isfinite())
+    with pytest.raises(RecipeError, match="of 5 leaves nothing to compare of crops of 24 pixels"):
+        tiny("pdm.discriminator_stride=5")
 
 
 def test_processes_share_what_is_drawn_for_the_whole_batch(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -156,7 +210,7 @@ def test_a_blur_is_found_without_originals() -> None:
     recipe = load_recipe("pdm-sr-x4", [*SMALL_MODEL, *changes])
     learned = LearnedDegradation(recipe, Processes(CPU))
     spoiled = degrader(recipe, corpus_of((low.clamp(0, 1) * 255).round().byte()))
-    sharp = Unpaired(1, 48, corpus_of(scenes[:6]))
+    sharp = Unpaired(1, corpus_of(scenes[:6]))
     generator = torch.Generator().manual_seed(0)
     widths: list[float] = []
     for _ in range(650):
@@ -222,6 +276,29 @@ def test_the_network_learns_from_what_was_made_not_from_the_crops_beside() -> No
     assert not torch.equal((seen[0] * 255).round().byte(), pairs.lr)
 
 
+def test_the_gradient_of_every_network_is_limited() -> None:
+    """The published limit; how far Adam goes does not depend on it, so moments tell."""
+    gan = ["loss.gan=0.5", "loss.discriminator='patch'", "loss.discriminator_features=8"]
+    learner = learner_of(tiny("pdm.clip=1e-3", *gan))
+    learner.begin(learner.recipe.phase[0])
+    learner.step(some_pairs(), 1e-3)
+    degradation, adversary = learner.degradation, learner.adversary
+    assert degradation is not None and adversary is not None
+    for optimiser, limit in (
+        (learner.optimiser.adam, 1e-3),
+        (adversary.optimiser, 2e-3),  # as if its loss were weighted, by 0.5
+        (degradation.optimiser, 1e-3),
+        (degradation.adversary.optimiser, 1e-3),
+    ):
+        moments = [state["exp_avg"] for state in optimiser.state.values()]
+        assert float(nn.utils.get_total_norm(moments)) == pytest.approx(0.1 * limit, rel=1e-2)
+    free = learner_of(tiny("pdm.clip=0", *gan))
+    free.begin(free.recipe.phase[0])
+    free.step(some_pairs(), 1e-3)
+    moments = [state["exp_avg"] for state in free.optimiser.adam.state.values()]
+    assert float(nn.utils.get_total_norm(moments)) > 0.1 * 2e-3
+
+
 def test_a_degradation_that_learns_alone_leaves_the_network_alone() -> None:
     learner = learner_of(tiny("phase.0.trains='degradation'"))
     learner.begin(learner.recipe.phase[0])
@@ -282,6 +359,19 @@ def test_a_learned_degradation_is_resumed_to_the_bit(
     for step, columns in ((3, 4), (6, 5)):
         with Image.open(tmp_path / "whole" / "degradation" / f"{step:08d}.png") as sheet:
             assert sheet.size == (columns * 96, 4 * 96)
+
+
+def test_what_was_learned_is_told_though_the_sheet_cannot_be_written(
+    photographs: Path, pairs: Path, tmp_path: Path
+) -> None:
+    recipe = tiny("phase.0.steps=2", "validation.every=1")
+    run = trainer(recipe, tmp_path, photographs, pairs)
+    (tmp_path / "degradation").touch()  # where the folder of the sheets is to be
+    warnings: list[str] = []
+    assert run.run(warn=warnings.append)
+    assert len(warnings) == 1 and warnings[0].startswith("The sheets could not be written: ")
+    told = [line["learned"] for line in read_log(tmp_path) if "learned" in line]
+    assert len(told) == 2 and all(look.keys() == {"blur_sigma", "noise_sigma"} for look in told)
 
 
 def test_pairs_are_measured_as_they_are(pairs: Path) -> None:
