@@ -65,7 +65,6 @@ def pack(run: Path, recipe: Recipe, device: str) -> Iterator[str]:
     except ZooError as error:
         yield f"There is no model card: {error}"
     else:
-        model = replace(model, training={**model.training, **_doubts(recipe)})
         text = json.dumps(_entry(model, file), indent=1) + "\n"
         (folder / "entry.json").write_text(text, encoding="utf-8")
         document = {"version": SCHEMA_VERSION, "models": [json.loads(text)]}

@@ -145,14 +145,14 @@ def beside_papers(answers: Sequence[Answer]) -> str:
 
 
 def worse(answers: Sequence[Answer]) -> str:
-    """On how many pictures a model falls behind bicubic interpolation."""
+    """On how many pictures a model is no better than bicubic interpolation."""
     rows = []
     for answer in answers:
         for method in answer["methods"]:
             gains = differences(answer["pictures"], method)
             if method == "bicubic" or not gains:
                 continue
-            behind = [name for name, gain in gains.items() if gain < 0]
+            behind = [name for name, gain in gains.items() if gain <= 0]
             last = min(gains, key=lambda name: gains[name])
             place = f"{answer['protocol']} on {answer['data']}"
             by_condition = {
@@ -173,7 +173,7 @@ def worse(answers: Sequence[Answer]) -> str:
                     f"{max(gains.values()):+.2f} dB",
                 )
             )
-    return table(("method", "protocol and data", "worse than bicubic", "worst", "best"), rows)
+    return table(("method", "protocol and data", "no better than bicubic", "worst", "best"), rows)
 
 
 def training(run: Sequence[dict[str, Any]]) -> str:
@@ -222,7 +222,10 @@ def skill(
     return table(columns, rows)
 
 
-GRADES = ("nothing", "none", "hardly any", "light", "some", "strong", "enlarged", "softened")
+GRADES = (
+    *("nothing", "none", "hardly any", "light", "slight", "some", "clear", "strong"),
+    *("enlarged", "softened"),
+)
 """What may be said of a topic, mildest first."""
 
 
@@ -231,7 +234,7 @@ def words(answer: Mapping[str, Any]) -> str:
     parts: list[str] = []
     for topic, counts in answer["topics"].items():
         found = {(one["true"], one["said"]): one["count"] for one in counts}
-        used = [grade for grade in GRADES if any(grade in pair for pair in found)]
+        used = sorted({grade for pair in found for grade in pair}, key=GRADES.index)
         right = sum(count for (true, said), count in found.items() if true == said)
         rows = [(true, *(found.get((true, said), "") for said in used)) for true in used]
         share = f"{right / sum(found.values()):.0%} right"

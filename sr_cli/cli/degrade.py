@@ -12,7 +12,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Protocol
 import typer
 
 from sr_cli.cli import batch, console
-from sr_cli.cli.inputs import Source, find_sources, plan_outputs
+from sr_cli.cli.inputs import (
+    Source,
+    find_sources,
+    lies_where_another_goes,
+    plan_outputs,
+)
 from sr_cli.zoo.manifest import DEFAULT_MODEL
 
 if TYPE_CHECKING:
@@ -58,7 +63,7 @@ def degrade(
 
     failed = 0
     sources = _without_results(find_sources(images, recursive=recursive), out)
-    targets = _targets(sources, out)
+    targets = plan_outputs(sources, out, "", ".png", folder=True)
     for place in {target.parent for target in targets}:
         sweep(place)
     originals = {os.path.realpath(source.path) for source in sources}
@@ -80,22 +85,16 @@ def degrade(
         raise typer.Exit(1)
 
 
-def _targets(sources: list[Source], out: Path) -> list[Path]:
-    return plan_outputs(sources, out, "", ".png", folder=True)
-
-
 def _without_results(sources: list[Source], out: Path) -> list[Source]:
     """The pictures that were not made by an earlier run over the same folders.
 
     A result lies where that of another picture goes, with what was done beside it.
     """
-    made = {os.path.realpath(target) for target in _targets(sources, out)}
+    is_another = lies_where_another_goes(sources, out, ".png")
     kept = [
         source
         for source in sources
-        if not source.found
-        or os.path.realpath(source.path) not in made
-        or not source.path.with_suffix(".json").is_file()
+        if not (source.found and source.path.with_suffix(".json").is_file() and is_another(source))
     ]
     if left := len(sources) - len(kept):
         console.note(f"{left} left out as results of other pictures here")

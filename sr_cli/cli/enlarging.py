@@ -15,7 +15,7 @@ from sr_cli.cli import batch, console
 from sr_cli.cli.inputs import STANDARD, Source
 from sr_cli.cli.rendering import degradation_table, in_short
 from sr_cli.inference import GROWING_FROM
-from sr_cli.zoo.mixture import parse
+from sr_cli.zoo.mixture import short
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -234,12 +234,7 @@ def _format(job: Job, source: Source, target: Path) -> str:
 
 
 def _software(job: Job) -> str:
-    # Only their last parts: a picture need not tell where its maker keeps the weights.
-    name = job.model.name
-    if mixture := parse(name):
-        first, second = Path(mixture.first).name, Path(mixture.second).name
-        return f"sr-cli {__version__} {first}+{second}:{mixture.share:g}"
-    return f"sr-cli {__version__} {Path(name).name}"
+    return f"sr-cli {__version__} {short(job.model.name)}"
 
 
 def _color(job: Job) -> Color:
@@ -297,11 +292,12 @@ class _Detail:
     """The part of a picture that the report shows, taken from the result's rows as they come."""
 
     def __init__(self, picture: Picture, scale: float) -> None:
-        from sr_cli.images.preview import busiest
+        from sr_cli.images.preview import busiest, enlarged_detail
 
-        self.picture = picture
-        self.place = busiest(picture.rgb)
-        self.there = tuple(round(side * scale) for side in self.place)
+        place = busiest(picture.rgb)
+        self.there = tuple(round(side * scale) for side in place)
+        top, bottom, left, right = self.there
+        self.before = enlarged_detail(picture.rgb, place, (right - left, bottom - top))
         self.strips: list[Floats] = []
 
     def see(self, first: int, band: Floats) -> None:
@@ -314,12 +310,10 @@ class _Detail:
         """Two JPEGs of one size."""
         import numpy as np
 
-        from sr_cli.images.preview import detail, enlarged_detail
+        from sr_cli.images.preview import detail
 
         after = np.concatenate(self.strips)
-        height, width = after.shape[:2]
-        before = enlarged_detail(self.picture.rgb, self.place, (width, height))
-        return before, detail(after, (0, height, 0, width))
+        return self.before, detail(after, (0, after.shape[0], 0, after.shape[1]))
 
 
 def _grown(job: Job, taken: Taken, progress: Callable[[float, float], None]) -> Made:

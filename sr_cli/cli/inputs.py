@@ -233,6 +233,25 @@ def leave_out_results(
     return kept, left_out
 
 
+def lies_where_another_goes(
+    sources: Sequence[Source], out: Path, extension: str
+) -> Callable[[Source], bool]:
+    """What tells whether a picture lies where another one's result went or will go.
+
+    Args:
+        sources: All of them.
+        out: The folder of the results.
+        extension: That they end in, with its dot.
+    """
+    makers: dict[tuple[str, str], set[Source]] = {}
+    for source in sources:
+        for stem in _stems(source):
+            makers.setdefault(_key(_folder_for(source, out) / f"{stem}{extension}"), set()).add(
+                source
+            )
+    return lambda source: bool(makers.get(_key(source.path), set()) - {source})
+
+
 def _is_result(source: Source, stems: set[str]) -> bool:
     """Whether a picture that was found was made here, of one whose name begins its own.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,8 +21,8 @@ from sr_cli.inference.onnx_file import LOWEST_OPSET, PRODUCER, Facts, OnnxFile
 from sr_cli.temporary import replacing, sweep
 from sr_cli.zoo import store
 from sr_cli.zoo.loading import LoadedModel, load, weights_file
-from sr_cli.zoo.manifest import find, of_digest
-from sr_cli.zoo.mixture import parse
+from sr_cli.zoo.manifest import find, of_numbers
+from sr_cli.zoo.mixture import parse, short
 
 HIGHEST_OPSET = 23
 """What torch's exporter writes."""
@@ -54,9 +53,8 @@ def source(name: str) -> Source:
         return Source(loaded, loaded.digest, None)
     path = weights_file(name) or store.locate(find(name))
     loaded = load(name)
-    digest = store.sha256(path)
-    model = of_digest(digest)
-    return Source(loaded, digest, model.licence if model else None)
+    model = of_numbers(loaded.digest)
+    return Source(loaded, store.sha256(path), model.licence if model else None)
 
 
 def made(
@@ -80,8 +78,7 @@ def made(
         raise InferenceError(f"The opset must be from {LOWEST_OPSET} to {HIGHEST_OPSET}.")
     loaded = origin.loaded
     model, steps = unrolled(loaded.network, opset)
-    # A file need not tell where its maker keeps the weights.
-    name = re.split(r"[/\\]", loaded.name)[-1]
+    name = short(loaded.name)
     facts = Facts(
         name,
         __version__,

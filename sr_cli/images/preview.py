@@ -12,6 +12,8 @@ from sr_cli.images.picture import Floats
 SIDE = 128
 """Of the detail, in pixels of the smaller picture."""
 QUALITY = 88
+_AROUND = 16
+"""Pixels around a detail that count for its enlargement, and for a reduction to an eighth."""
 LOOKED_AT = 2048
 """Side of the middle of a picture in which a detail is looked for: sums of it all would take more
 memory than the picture."""
@@ -52,8 +54,10 @@ def enlarged_detail(rgb: Floats, place: tuple[int, int, int, int], size: tuple[i
         size: Width and height of the result.
     """
     top, bottom, left, right = place
-    image = _image(rgb)
-    box = (left, top, right, bottom)
+    # No more of the picture than the filter sees: it may be very large.
+    above, before = max(top - _AROUND, 0), max(left - _AROUND, 0)
+    image = _image(rgb[above : bottom + _AROUND, before : right + _AROUND])
+    box = (left - before, top - above, right - before, bottom - above)
     return _jpeg(image.resize(size, Image.Resampling.BICUBIC, box=box))
 
 

@@ -103,12 +103,12 @@ class OnnxBackend:
             values: list[NDArray[Any]] = session.run(None, _fitting(session, inputs))
             return values
         except ERRORS as error:
+            if self.ran_out_of_memory(error):
+                raise
             # It compiles for sizes as they come, and can fail as late as that.
             if isinstance(error, native.EPFail) and TENSORRT in session.get_providers():
                 self._give_up_tensorrt()
                 return self._run(step, inputs, careful=careful)
-            if self.ran_out_of_memory(error):
-                raise
             raise self._cannot_run(error) from None
 
     def _give_up_tensorrt(self) -> None:

@@ -345,8 +345,9 @@ def averages(rows: Iterable[Row]) -> Means:
     """Means over cases by method.
 
     A case of which any method's value is infinite, or that a method has no value of (of other cases
-    it has), is in no method's mean, or means would be of different cases.  Where all are infinite
-    for some method, all count; where a method lacks one or another in every case, there is no mean.
+    it has), is in no method's mean, or means would be of different cases.  Where that leaves none
+    but infinite ones, these count; where a method lacks one or another in every case, there is no
+    mean.
     """
     rows = list(rows)
     means: Means = {row.method: {} for row in rows}
@@ -394,13 +395,16 @@ def left_out(rows: Iterable[Row]) -> dict[str, dict[str, int]]:
     Returns:
         By method and by the names of `KEYS`, where there are any.
     """
+    rows = list(rows)
     counts: dict[str, dict[str, int]] = {}
-    for method, own in _grouped(rows, "method").items():
-        for key in KEYS:
-            values = [row.values[key] for row in own if key in row.values]
-            missing = len(own) - len(values) if values else 0
-            if count := missing + sum(map(math.isinf, values)):
-                counts.setdefault(method, {})[key] = count
+    for key in KEYS:
+        found = [row for row in rows if key in row.values]
+        measured, cases = {row.method for row in found}, _comparable(found, key)
+        for row in rows:
+            out = row.method in measured and row.case not in cases
+            if out and not math.isfinite(row.values.get(key, math.nan)):
+                of_method = counts.setdefault(row.method, {})
+                of_method[key] = of_method.get(key, 0) + 1
     return counts
 
 

@@ -181,12 +181,6 @@ def matching(pattern: str) -> list[Model]:
     ]
 
 
-def of_digest(sha256: str) -> Model | None:
-    """The model whose weights file has this hash, if there is one."""
-    models = manifest().values()
-    return next((m for m in models if m.weights and m.weights.sha256 == sha256), None)
-
-
 def of_numbers(sha256: str) -> Model | None:
     """The model whose weights have this hash as numbers, whatever file they come from."""
     models = manifest().values()

@@ -52,6 +52,14 @@ def parse(name: str) -> Mixture | None:
     return Mixture(found["first"], found["second"], share)
 
 
+def short(name: str) -> str:
+    """A model's name without the folders of files: nobody else need know where they are kept."""
+    mixture = parse(name)
+    if mixture is None:
+        return re.split(r"[/\\]", name)[-1]
+    return f"{short(mixture.first)}+{short(mixture.second)}:{mixture.share:g}"
+
+
 def mixed(first: LoadedModel, second: LoadedModel, share: float, name: str) -> LoadedModel:
     """A model whose weights lie between those of two others.
 

@@ -28,6 +28,8 @@ SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt")
 WRAPPINGS = ("params_ema", "params", "state_dict", "model", "ema")
 """Keys under which published checkpoints hide their state dict, best first."""
 
+MOST_SHARED = 16
+"""How many times on average numbers may be used: layers that share weights do so."""
 LARGEST = 8 * 2**30
 """Bytes.  No network that this program runs comes near it; a claim of more is damage or malice."""
 
@@ -211,6 +213,7 @@ def _read_pickle(path: Path) -> dict[str, Tensor]:
     state = unwrapped(content)
     if not state:
         raise ZooError(f"{path} holds no state dict: a mapping from names to tensors is needed.")
+    _check_sharing(state, path)
     for key, tensor in state.items():
         if not _is_plain(tensor):
             raise ZooError(
@@ -229,14 +232,27 @@ def _is_plain(tensor: Tensor) -> bool:
     return tensor.numel() * tensor.element_size() <= tensor.untyped_storage().nbytes()
 
 
+def _check_sharing(state: Mapping[str, Tensor], path: Path) -> None:
+    """Refuse many names for the same numbers: each is a copy of its own in a network."""
+    plain = [tensor for tensor in state.values() if _is_plain(tensor)]
+    claimed = sum(tensor.numel() * tensor.element_size() for tensor in plain)
+    stores = {tensor.untyped_storage().data_ptr(): tensor.untyped_storage() for tensor in plain}
+    if claimed > MOST_SHARED * sum(store.nbytes() for store in stores.values()):
+        raise ZooError(f"{path} holds the same numbers under very many names, and is refused.")
+
+
 def _check_claims(path: Path) -> None:
     """Refuse an archive that would unpack to more than any checkpoint holds."""
     if not zipfile.is_zipfile(path):
         return
     with zipfile.ZipFile(path) as archive:
-        claimed = sum(entry.file_size for entry in archive.infolist())
+        entries = archive.infolist()
+    claimed = sum(entry.file_size for entry in entries)
     if claimed > LARGEST:
         raise ZooError(f"{path} claims to hold {claimed / 1e9:.0f} GB, and is refused.")
+    if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
+        # torch stores plainly; of zeros, a few packed kilobytes would make gigabytes.
+        raise ZooError(f"{path} is a packed archive, as torch writes none, and is refused.")
 
 
 def unwrapped(content: object) -> dict[str, Tensor]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -151,6 +152,18 @@ def test_degrade_takes_no_results_of_its_own(program: Program, photo: Path, tmp_
     assert "1 left out as results of other pictures here" in second.err
     made = sorted(one.name for one in (folder / "bad").iterdir())
     assert made == ["photo.json", "photo.png"]
+    # What lies where its own result would go is no result, and is refused as ever.
+    itself = program("degrade", folder / "bad", "-o", folder / "bad")
+    assert itself.status == 1 and "is one of the pictures" in itself.err
+    # Where pictures of equal names come together, their results are still known.
+    shutil.rmtree(folder / "bad")
+    (folder / "photo.png").rename(folder / "a.png")
+    Image.open(folder / "a.png").save(folder / "a.jpg")
+    for way in (1, 2):
+        done = program("degrade", folder, "-o", folder / "both", "--recursive", "--overwrite")
+        assert done.status == 0, (way, done.err)
+    both = sorted(str(one.relative_to(folder / "both")) for one in (folder / "both").rglob("*.png"))
+    assert both == ["a_jpg.png", "a_png.png"]
 
 
 def test_degrade_goes_on_after_what_cannot_be_written(

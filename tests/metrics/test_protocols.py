@@ -224,6 +224,7 @@ def test_means_are_of_the_same_cases() -> None:
     equal = reached("bicubic", 50) + reached("m", math.inf)
     assert averages(equal)["m"]["psnr_y"] == math.inf
     assert averages(equal)["bicubic"]["psnr_y"] == 50
+    assert left_out(equal) == {} and left_out(rows) == {"m": {"psnr_y": 1}}
 
 
 def test_a_case_that_a_method_has_no_figure_of_is_in_no_mean() -> None:

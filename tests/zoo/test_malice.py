@@ -70,6 +70,21 @@ def test_an_archive_that_unpacks_to_ten_gigabytes_is_refused(tmp_path: Path) -> 
             load(str(path))
 
 
+def test_few_numbers_that_pass_for_many_are_refused(tmp_path: Path) -> None:
+    shared, packed, plain = (tmp_path / f"{name}.pth" for name in ("shared", "packed", "plain"))
+    zeros = torch.zeros(1000)
+    torch.save({f"k{n}": zeros for n in range(1000)}, shared)
+    with pytest.raises(ZooError, match="same numbers under very many names"):
+        weights.read(shared)
+    torch.save({"k": zeros}, plain)
+    with zipfile.ZipFile(plain) as source, zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as to:
+        for entry in source.infolist():
+            to.writestr(entry.filename, source.read(entry))
+    with pytest.raises(ZooError, match="packed archive"):
+        weights.read(packed)
+    assert weights.read(plain)[0].keys() == {"k"}
+
+
 def test_damaged_checkpoints_are_called_so(tmp_path: Path) -> None:
     path = tmp_path / "net.pth"
     torch.save({"weight": torch.zeros(1000)}, path)
