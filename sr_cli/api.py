@@ -203,7 +203,9 @@ def load(
         name: From `sr-cli models list`, a path of a weights file or of an ``.onnx`` file that
             `sr-cli export-onnx` made, ``hf:owner/repo/file[@revision]``, or a mixture of two
             weights of one network: ``dan-real-x4+dan-real-gan-x4:0.5``.
-        device: ``auto`` for the fastest there is, ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
+        device: ``auto`` for the fastest there is, ``cpu``, ``cuda``, ``cuda:1``, ``mps``.  On CUDA,
+            torch's convolutions compute without TF32 from here on, in the whole process: with it
+            single precision would not be one.
         precision: ``fp32`` gives the same pixels everywhere, ``auto`` the fastest that the device
             computes in by itself.  None for what an ``.onnx`` file was made in, and ``fp32`` for
             everything else.
