@@ -130,6 +130,8 @@ def evaluate(
         of_truth = {"--rgb": rgb, "--features": features, "--lpips": lpips, "--truth": truth}
         of_truth |= {"--compare": compare, "--estimate-only": estimate_only, "--skill": skill}
         _refuse({"--lr": lr, "--seed": seed, "--repeats": repeats > 1, **of_truth})
+    elif (seed or repeats > 1) and not chosen.draws:
+        console.note(f"{chosen.name} draws nothing, so --seed and --repeats change nothing.")
     settings = Settings(
         chosen,
         seed,

@@ -103,6 +103,11 @@ class Protocol:
     more_than_blur: bool = False
     """Whether there is noise or JPEG in what it makes."""
 
+    @property
+    def draws(self) -> bool:
+        """Whether another seed makes other pictures."""
+        return any(one.drawn for scale in self.scales for one in self.conditions(scale))
+
     def at(self, scale: int) -> Benchmark:
         """The protocol at one of its scales.
 

@@ -535,6 +535,17 @@ def test_without_a_truth_options_that_need_one_are_misuse(
     assert option[0] in refused and "no-reference takes" in refused
 
 
+@pytest.mark.parametrize(("protocol", "told"), [("gaussian8", True), ("aniso", False)])
+def test_what_changes_nothing_is_told(
+    program: Program, data: Path, protocol: str, told: bool
+) -> None:
+    run = ("evaluate", "-m", "bicubic", "--protocol", protocol, "--data", data, "--scale", 2)
+    seeded = program(*run, "--seed", 3)
+    assert seeded.status == 0
+    assert ("--seed and --repeats change nothing" in seeded.err) is told
+    assert "change nothing" not in program(*run).err
+
+
 def test_the_page_says_how_every_protocol_is_scored() -> None:
     rows = {}
     for line in (DOCS / "evaluation.md").read_text(encoding="utf-8").splitlines():
