@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from sr_cli import __version__
 from sr_cli.cli import batch, console
 from sr_cli.cli.inputs import STANDARD, Source
-from sr_cli.cli.rendering import degradation_table, in_short
+from sr_cli.cli.rendering import print_degradation
 from sr_cli.inference import GROWING_FROM
 from sr_cli.zoo.mixture import short
 
@@ -421,8 +421,6 @@ def _shown(job: Job, made: Made) -> Shown:
 def _print(job: Job, made: Made) -> None:
     place = console.err if job.piped else console.out
     if steps := _steps(job, made):
-        place.print(degradation_table(f"{made.source.path}: what had happened to it", steps))
-        if line := in_short(steps):
-            place.print(line)
+        print_degradation(place, f"{made.source.path}: what had happened to it", steps)
     name = "standard output" if made.target == STANDARD else console.shown_path(made.target)
     place.print(f"{name}  {made.width}x{made.height}  {made.seconds:.1f} s")

@@ -10,7 +10,7 @@ import typer
 
 from sr_cli.cli import batch, console, options, side_outputs
 from sr_cli.cli.inputs import find_sources
-from sr_cli.cli.rendering import degradation_table, in_short
+from sr_cli.cli.rendering import print_degradation
 from sr_cli.zoo.manifest import DEFAULT_MODEL
 
 if TYPE_CHECKING:
@@ -83,9 +83,7 @@ def estimate_degradation(
             answer = {"input": str(source.path), "model": opened.name, "degradation": found}
             console.print_json(answer)
         else:
-            console.out.print(degradation_table(str(source.path), steps))
-            if line := in_short(steps):
-                console.out.print(line)
+            print_degradation(console.out, str(source.path), steps)
             console.out.print()
     if plot and drawn:
         plot_estimates(drawn, plot, overwrite=overwrite)

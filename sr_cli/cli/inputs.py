@@ -6,6 +6,7 @@ import functools
 import glob
 import hashlib
 import io
+import itertools
 import os
 import re
 import stat
@@ -210,13 +211,7 @@ def leave_out_results(
     """
     from sr_cli.images import is_made_here
 
-    made: dict[tuple[str, str], set[Source]] = {}
-    for source in sources:
-        folder = _folder_for(source, out)
-        for stem in _stems(source):
-            made.setdefault(_key(folder / f"{stem}{suffix}"), set()).add(source)
-            if suffix:
-                made.setdefault(_key(folder / f"{stem}{_ENLARGED}"), set()).add(source)
+    made = _makers(sources, out, (suffix, _ENLARGED) if suffix else ("",))
     kept: list[Source] = []
     left_out: list[Source] = []
     stems = {_folded(source.path.stem) for source in sources}
@@ -243,13 +238,20 @@ def lies_where_another_goes(
         out: The folder of the results.
         extension: That they end in, with its dot.
     """
-    makers: dict[tuple[str, str], set[Source]] = {}
-    for source in sources:
-        for stem in _stems(source):
-            makers.setdefault(_key(_folder_for(source, out) / f"{stem}{extension}"), set()).add(
-                source
-            )
+    makers = _makers(sources, out, (extension,))
     return lambda source: bool(makers.get(_key(source.path), set()) - {source})
+
+
+def _makers(
+    sources: Iterable[Source], out: Path | None, ends: Iterable[str]
+) -> dict[tuple[str, str], set[Source]]:
+    """By every place where a result may lie, the pictures that it may be made of."""
+    found: dict[tuple[str, str], set[Source]] = {}
+    for source in sources:
+        folder = _folder_for(source, out)
+        for stem, end in itertools.product(_stems(source), ends):
+            found.setdefault(_key(folder / f"{stem}{end}"), set()).add(source)
+    return found
 
 
 def _is_result(source: Source, stems: set[str]) -> bool:

@@ -222,16 +222,20 @@ class _Failures:
         self.as_json = as_json
         self.count = 0
 
+    def tell(self, name: str, why: str) -> None:
+        """Tells a failure of a name, on standard output as well where that is JSON."""
+        self.count += 1
+        console.complain(f"sr-cli: {why}")
+        if self.as_json:
+            console.print_json({"name": name, "error": why})
+
     @contextmanager
     def of(self, name: str) -> Iterator[None]:
-        """Tells a failure of a name, on standard output as well where that is JSON."""
+        """What is done with a name, which may fail."""
         try:
             yield
-        except (ZooError, console.CommandError) as error:
-            self.count += 1
-            console.complain(f"sr-cli: {error}")
-            if self.as_json:
-                console.print_json({"name": name, "error": str(error)})
+        except ZooError as error:
+            self.tell(name, str(error))
 
     def leave(self) -> None:
         """Ends the command with 1 if anything went wrong."""
@@ -244,14 +248,10 @@ def _expanded(names: list[str], failures: _Failures) -> Iterator[str]:
     for name in names:
         if not set(name) & set("*?["):
             yield name
-            continue
-        found = [model.name for model in matching(name) if model.weights]
-        with failures.of(name):
-            if not found:
-                raise console.CommandError(
-                    f"No model with weights fits '{name}'. See `sr-cli models list`."
-                )
-        yield from found
+        elif found := [model.name for model in matching(name) if model.weights]:
+            yield from found
+        else:
+            failures.tell(name, f"No model with weights fits '{name}'. See `sr-cli models list`.")
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 
+from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -28,8 +29,14 @@ def degradation_rows(steps: Sequence[Step]) -> Iterator[tuple[str, str, str]]:
             yield "" if number else title, step.name, step.text
 
 
-def degradation_table(title: str, steps: Sequence[Step]) -> Table:
-    """The rows for a terminal."""
+def print_degradation(place: Console, title: str, steps: Sequence[Step]) -> None:
+    """The rows as a table, with the same in a line below."""
+    place.print(_table(title, steps))
+    if line := in_short(steps):
+        place.print(line)
+
+
+def _table(title: str, steps: Sequence[Step]) -> Table:
     table = Table(title=Text(title), title_justify="left", box=None, pad_edge=False)
     table.add_column(HEADS[0], style="dim")
     for head in HEADS[1:]:

@@ -213,13 +213,13 @@ def _read_pickle(path: Path) -> dict[str, Tensor]:
     state = unwrapped(content)
     if not state:
         raise ZooError(f"{path} holds no state dict: a mapping from names to tensors is needed.")
-    _check_sharing(state, path)
     for key, tensor in state.items():
         if not _is_plain(tensor):
             raise ZooError(
                 f"{path} holds {key} in a form that is not read: quantised, sparse, complex, "
                 "repeated or without content. Ask for the weights as plain numbers."
             )
+    _check_sharing(state, path)
     return state
 
 
@@ -234,10 +234,10 @@ def _is_plain(tensor: Tensor) -> bool:
 
 def _check_sharing(state: Mapping[str, Tensor], path: Path) -> None:
     """Refuse many names for the same numbers: each is a copy of its own in a network."""
-    plain = [tensor for tensor in state.values() if _is_plain(tensor)]
-    claimed = sum(tensor.numel() * tensor.element_size() for tensor in plain)
-    stores = {tensor.untyped_storage().data_ptr(): tensor.untyped_storage() for tensor in plain}
-    if claimed > MOST_SHARED * sum(store.nbytes() for store in stores.values()):
+    claimed = sum(tensor.numel() * tensor.element_size() for tensor in state.values())
+    stores = [tensor.untyped_storage() for tensor in state.values()]
+    held = {store.data_ptr(): store.nbytes() for store in stores}
+    if claimed > MOST_SHARED * sum(held.values()):
         raise ZooError(f"{path} holds the same numbers under very many names, and is refused.")
 
 

@@ -464,31 +464,38 @@ def test_no_release_is_made_of_an_estimator_alone(
     assert run.position.phase_index == 0 and not run.position.decaying
 
 
+def timed_by(
+    monkeypatch: pytest.MonkeyPatch, seconds: Callable[[Position], float]
+) -> SimpleNamespace:
+    """A clock (``now``) that goes on by the seconds that a step takes, and by nothing else."""
+    clock = SimpleNamespace(now=0.0)
+    monkeypatch.setattr("training.progress.time", SimpleNamespace(monotonic=lambda: clock.now))
+    step = Position.forward
+
+    def forward(position: Position) -> None:
+        clock.now += seconds(position)
+        step(position)
+
+    monkeypatch.setattr(Position, "forward", forward)
+    return clock
+
+
 def test_a_decay_that_began_in_time_is_not_cut_off_at_its_end(
     trainer: Callable[..., Trainer],
     small_file: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    now = 0.0
-    monkeypatch.setattr("training.progress.time", SimpleNamespace(monotonic=lambda: now))
-    step = Position.forward
-
-    def forward(position: Position) -> None:
-        nonlocal now
-        # The decay's steps take a tenth longer than those that it was timed by.
-        now += 1.1 if position.decaying else 1.0
-        step(position)
-
-    monkeypatch.setattr(Position, "forward", forward)
+    # The decay's steps take a tenth longer than those that it was timed by.
+    clock = timed_by(monkeypatch, lambda position: 1.1 if position.decaying else 1.0)
     changes = ["phase.0.steps=0", "phase.1.steps=0", "phase.2.steps=100", "decay_steps=40"]
     recipe = load_recipe(str(small_file), [*changes, "validation.every=1000"])
     run = trainer(tmp_path / "run", recipe, time_budget=60.0, finish=True)
-    assert run.run() and run.position.branched_at == 19 and now > 60
+    assert run.run() and run.position.branched_at == 19 and clock.now > 60
     # Without a word of finishing, a budget is a budget.
-    now = 0.0
+    clock.now = 0.0
     late = trainer(tmp_path / "late", recipe, time_budget=60.0)
-    assert not late.run() and now == 61
+    assert not late.run() and clock.now == 61
 
 
 @pytest.mark.parametrize(
@@ -506,16 +513,7 @@ def test_a_decay_that_does_not_fit_is_not_begun(
     first: float,
     steps: int,
 ) -> None:
-    now = 0.0
-    monkeypatch.setattr("training.progress.time", SimpleNamespace(monotonic=lambda: now))
-    step = Position.forward
-
-    def forward(position: Position) -> None:
-        nonlocal now
-        now += 1.0 if position.step else first
-        step(position)
-
-    monkeypatch.setattr(Position, "forward", forward)
+    timed_by(monkeypatch, lambda position: 1.0 if position.step else first)
     changes = ["phase.0.steps=0", "phase.1.steps=0", "phase.2.steps=100", "decay_steps=20"]
     recipe = load_recipe(str(small_file), [*changes, "validation.every=1000"])
     run = trainer(tmp_path / "run", recipe, time_budget=19.5, finish=True)
