@@ -38,6 +38,7 @@ def updated_manifest(
     training: dict[str, Any],
     figures: list[dict[str, Any]],
     skill: dict[str, Any] | None,
+    digest: str,
 ) -> str:
     """A manifest in which a model's entry points at new weights, with what was measured of them.
 
@@ -48,6 +49,7 @@ def updated_manifest(
         training: Facts about the run.
         figures: Objects as `sr-cli evaluate --json` prints them, of these weights.
         skill: The ``skill`` of the model in one of them, measured on many degradations.
+        digest: Of the file's numbers, see `sr_cli.zoo.weights.digest`.
 
     Returns:
         The file's new text.
@@ -71,7 +73,7 @@ def updated_manifest(
         "hub": entry["weights"]["hub"] if entry["weights"] else None,
         "sha256": store.sha256(file),
         "bytes": file.stat().st_size,
-        "numbers_sha256": load(str(file)).digest,
+        "numbers_sha256": digest,
     }
     entry["figures"] = [_figure(figure, recipe.model) for figure in figures]
     entry["estimate"] = skill or {}
@@ -150,7 +152,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             digest = load(str(file)).digest
             for path, answer in measured.items():
                 _check_weights(answer, recipe.model, digest, path)
-            text = updated_manifest(options.manifest, recipe, file, facts, figures, skill)
+            text = updated_manifest(options.manifest, recipe, file, facts, figures, skill, digest)
             with replacing(options.manifest) as stream:
                 stream.write(text.encode())
                 stream.flush()  # notices a full disk

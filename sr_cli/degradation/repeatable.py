@@ -33,7 +33,8 @@ def cut(levels: Tensor) -> Tensor:
 
 def to_levels(picture: Tensor) -> Tensor:
     """Clamp to [0, 1] and round to 8 bits, the same on every machine; float32."""
-    return (cut(picture.double().clamp(0, 1) * 255).round() / 255).float()
+    levels = cut(picture.double().clamp(0, 1) * 255).round()
+    return (levels.abs() / 255).float()  # -0 is black as 0 is, and other bytes
 
 
 def doubled(parameters: _Drawn) -> _Drawn:

@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from PIL import Image
 
-from sr_cli.degradation.repeatable import RepeatableTwoStage
+from sr_cli.degradation.repeatable import RepeatableTwoStage, to_levels
 from tests.conftest import Outcome, scene
 
 SEEDS = range(12)
@@ -34,6 +34,12 @@ def test_a_processor_of_other_instructions_makes_the_same_pictures() -> None:
         [sys.executable, "-c", code], env=other, capture_output=True, text=True, check=True
     )
     assert there.stdout.strip() == digest()
+
+
+def test_black_has_no_sign() -> None:
+    levels = to_levels(torch.tensor([-0.0, 0.0, -1e-12, -3.0, 1.0]))
+    assert not levels.signbit().any()
+    assert levels.tolist() == [0, 0, 0, 0, 1]
 
 
 def test_what_a_seed_has_drawn_makes_with_that_seed_the_same_picture() -> None:

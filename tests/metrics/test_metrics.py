@@ -47,6 +47,13 @@ def test_psnr_and_ssim_equal_the_published_code(reference: Mapping[str, Any], ki
         assert value.tolist() == pytest.approx(reference[f"metric/{key}"].tolist(), abs=1e-6)
 
 
+@pytest.mark.parametrize(("dark", "bright"), [(0, 3), (2, 10), (100, 140)])
+def test_ssim_of_flat_pictures_is_that_of_their_means_alone(dark: int, bright: int) -> None:
+    flat, other = (torch.full((1, 3, 12, 12), level / 255) for level in (dark, bright))
+    wanted = (2 * dark * bright + 2.55**2) / (dark**2 + bright**2 + 2.55**2)
+    assert float(fidelity.ssim_rgb(flat, other, 0)) == pytest.approx(wanted, abs=1e-9)
+
+
 def test_correlation_and_auc_of_known_cases() -> None:
     truth = torch.tensor([0.0, 0.0, 1.0, 1.0])
     assert auc(torch.tensor([0.1, 0.4, 0.35, 0.8]), truth) == pytest.approx(0.75)
