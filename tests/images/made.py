@@ -93,6 +93,12 @@ def _matrix_profile(columns: list[list[float]], curve: bytes) -> bytes:
     return _profile(b"RGB ", b"XYZ ", tags | dict.fromkeys((b"rTRC", b"gTRC", b"bTRC"), curve))
 
 
+def with_curve(curve: bytes) -> bytes:
+    """Colours of sRGB with another curve: an ICC tag's bytes."""
+    columns = [[0.43607, 0.22249, 0.01392], [0.38515, 0.71687, 0.09708], [0.14307, 0.06061, 0.7141]]
+    return _matrix_profile(columns, curve)
+
+
 def display_p3() -> bytes:
     """Display P3: wider than sRGB, with its curve."""
     columns = [[0.51512, 0.2412, -0.00105], [0.29198, 0.69225, 0.04189], [0.1571, 0.06657, 0.78407]]

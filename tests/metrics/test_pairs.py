@@ -167,3 +167,25 @@ def test_of_several_tracks_none_is_chosen_in_silence(tmp_path: Path) -> None:
         save(tmp_path / f"DIV2K_valid_LR_wild/080{number}x4w1.png", 24, 32, number)
     with pytest.raises(PairError, match=r"several tracks.*mild.*wild.*--lr"):
         recognise(tmp_path, 4)
+
+
+def test_what_has_no_pictures_is_passed_over(tmp_path: Path) -> None:
+    build(tmp_path, "RealSR")
+    for path in (tmp_path / "Canon" / "Test" / "4").glob("*_LR4.png"):
+        path.unlink()
+    found = recognise(tmp_path, 4)
+    assert found is not None and len(found.pairs) == 3
+    assert all("Nikon" in str(pair.hr) for pair in found.pairs)
+    plain = build(tmp_path / "plain", "LR and HR plain")
+    (plain / "LR_bicubic" / "X4").mkdir(parents=True)
+    found = recognise(plain, 4)
+    assert found is not None and {pair.lr.parent.name for pair in found.pairs} == {"LR"}
+
+
+def test_a_folder_without_pictures_is_named(tmp_path: Path) -> None:
+    build(tmp_path, "LR and HR plain")
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    for lr, hr in ((empty, tmp_path / "gt"), (tmp_path / "LR", empty)):
+        with pytest.raises(PairError, match=r"no picture in .*empty"):
+            match(lr, hr)

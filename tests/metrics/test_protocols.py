@@ -17,7 +17,7 @@ from PIL import Image
 
 from sr_cli.degradation.bicubic import imresize
 from sr_cli.degradation.jpeg import jpeg
-from sr_cli.degradation.layout import blur_layout
+from sr_cli.degradation.layout import TWO_STAGE, blur_layout
 from sr_cli.degradation.repeatable import cut, to_levels
 from sr_cli.metrics.blur import kernel_mse, kernel_of, lr_psnr
 from sr_cli.metrics.evaluation import (
@@ -302,6 +302,34 @@ def test_kernel_error_and_lr_psnr_tell_good_estimates_from_bad() -> None:
     assert good["lr_psnr"] > bad["lr_psnr"]
     # Rounding to 8 bits alone leaves a twelfth of a level squared: 59 dB, more in luma.
     assert lr_psnr(blur_and_shrink(mild, case.kernel, 2), case.lr) > 59
+
+
+def test_kernel_error_compares_shapes_not_sums() -> None:
+    dot, line = torch.zeros(2, 5, 5)
+    dot[2, 2], line[2] = 0.3, 0.2
+    assert kernel_mse(dot, dot * 7) == 0
+    assert kernel_mse(dot, line) == pytest.approx(4 / 25)  # peaks of one: four of 25 differ by one
+
+
+@pytest.mark.parametrize(("channel", "weight"), list(enumerate((65.481, 128.553, 24.966))))
+def test_lr_psnr_is_that_of_luma(channel: int, weight: float) -> None:
+    lr = picture(8, 10)
+    again = lr.clone()
+    again[channel] += 0.1
+    assert lr_psnr(again, lr) == pytest.approx(-20 * math.log10(0.1 * weight / 255), abs=1e-4)
+
+
+def test_no_kernel_is_made_of_the_two_stage_numbers() -> None:
+    assert kernel_of(TWO_STAGE, torch.zeros(42), 21) is None
+
+
+def test_an_estimate_below_no_blur_is_a_kernel_of_a_pixels_width() -> None:
+    layout = blur_layout(5)
+    nothing = torch.tensor(layout.encode(layout.decode([0.0] * 8) | {"stage1.sigma_x": -1.0}))
+    kernel = kernel_of(layout, nothing, 11)
+    assert kernel is not None
+    # sigma_x points down in this layout: what is left is one row.
+    assert float(kernel[5].sum()) == pytest.approx(1) and float(kernel[5, 5]) < 0.7
 
 
 def test_without_truth_only_what_needs_none_is_measured() -> None:
