@@ -70,7 +70,7 @@ def jpeg(picture: Tensor, quality: Tensor, *, physical: bool, settle: Settle = _
     picture = picture.clamp(0, 1)
     padded = F.pad(picture, (0, right, 0, bottom), mode="replicate" if physical else "constant")
     luma, chroma = _to_ycc(padded * 255, physical, settle)
-    table_luma, table_chroma = _tables(quality.to(picture), physical)
+    table_luma, table_chroma = tables(quality.to(picture), physical)
     luma = _code(luma, table_luma, physical, settle)
     chroma = _code(chroma, table_chroma, physical, settle)
     rgb = _to_rgb(luma, _upsample_chroma(chroma, physical)) / 255
@@ -100,7 +100,7 @@ def _upsample_chroma(chroma: Tensor, physical: bool) -> Tensor:
     return F.interpolate(chroma, size, mode="bilinear", align_corners=False)
 
 
-def _tables(quality: Tensor, physical: bool) -> tuple[Tensor, Tensor]:
+def tables(quality: Tensor, physical: bool) -> tuple[Tensor, Tensor]:
     """Quantisation tables ``(N, 8, 8)`` of luma and chroma for every quality."""
     luma, chroma = quality.new_tensor(_LUMA), quality.new_tensor(_CHROMA)
     quality = (quality.round() if physical else quality).view(-1, 1, 1)

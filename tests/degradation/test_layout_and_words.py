@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import subprocess
 import sys
 
@@ -29,6 +30,29 @@ def test_every_index_is_used_once_and_every_name_is_unique() -> None:
         assert [p.index for p in layout.parameters] == list(range(len(layout)))
         assert len({p.key for p in layout.parameters}) == len(layout)
     assert len(TWO_STAGE) == 42 and len(blur_layout(15)) == 8
+
+
+PUBLISHED = {
+    "sigma_x": ((0.2, 3.0), (0.2, 1.5)),
+    "sigma_y": ((0.2, 3.0), (0.2, 1.5)),
+    "theta": ((0.0, 90.0), (0.0, 90.0)),
+    "beta": ((0.5, 4.0), (0.5, 4.0)),
+    "radius": ((3.0, 11.0), (3.0, 11.0)),
+    "omega": ((0.0, math.pi), (0.0, math.pi)),
+    "scale": ((0.15, 1.5), (0.3, 1.2)),
+    "gaussian_sigma": ((1.0, 30.0), (1.0, 25.0)),
+    "poisson_level": ((0.05, 3.0), (0.05, 2.5)),
+    "jpeg_quality": ((30.0, 95.0), (30.0, 95.0)),
+}
+"""Ranges of the published option files, first and second stage."""
+
+
+def test_ranges_are_the_published_ones() -> None:
+    for parameter in TWO_STAGE.parameters:
+        wanted = (0.0, 1.0)
+        if not parameter.is_flag:
+            wanted = PUBLISHED[parameter.name][parameter.stage == "stage2"]
+        assert (parameter.low, parameter.high) == wanted, parameter.key
 
 
 @pytest.mark.parametrize("seed", range(20))

@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from sr_cli.degradation import kernels
-from sr_cli.degradation.jpeg import jpeg
+from sr_cli.degradation.jpeg import jpeg, tables
 from sr_cli.degradation.layout import TWO_STAGE
 from sr_cli.degradation.operators import gaussian_noise, poisson_noise
 from sr_cli.degradation.repeatable import RepeatableTwoStage, seed_for
@@ -93,6 +93,15 @@ def test_the_physical_jpeg_is_libjpegs_within_rounding() -> None:
         published = jpeg(picture, torch.tensor([float(quality)]), physical=False)[0]
         assert psnr(ours, real) > 42
         assert psnr(ours, real) > psnr(published, real) + 6
+
+
+@pytest.mark.parametrize("quality", [*range(1, 100, 7), 49, 50, 51, 100])
+def test_the_physical_tables_are_those_that_libjpeg_writes(quality: int) -> None:
+    stream = io.BytesIO()
+    Image.new("RGB", (16, 16)).save(stream, "JPEG", quality=quality)
+    written = Image.open(stream).quantization  # type: ignore[attr-defined]
+    for table, ours in enumerate(tables(torch.tensor([float(quality)]), True)):
+        assert ours.flatten().int().tolist() == list(written[table])
 
 
 def psnr(a: Tensor, b: Tensor) -> float:
