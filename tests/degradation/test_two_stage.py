@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from torch import Tensor
 from sr_cli.degradation import kernels
 from sr_cli.degradation.jpeg import jpeg, tables
 from sr_cli.degradation.layout import TWO_STAGE
-from sr_cli.degradation.operators import gaussian_noise, poisson_noise
+from sr_cli.degradation.operators import RESIZE_MODES, gaussian_noise, poisson_noise
 from sr_cli.degradation.repeatable import RepeatableTwoStage, seed_for
 from sr_cli.degradation.two_stage import SMALLEST_SIDE, Preset, TwoStageModel
 from tests.conftest import scene
@@ -63,11 +64,50 @@ def test_draws_stay_within_the_layout_and_reach_all_of_it() -> None:
         assert vectors[:, p.index].min() < 0.25, p.key
 
 
-def test_half_of_the_pictures_are_compressed() -> None:
-    drawn = TwoStageModel().sample(4000, torch.Generator().manual_seed(2))
-    # Standard deviation of the share is 0.008.
-    assert float(drawn.stage2.is_jpeg.float().mean()) == pytest.approx(0.5, abs=0.03)
-    assert float(drawn.stage1.noise_is_grey.float().mean()) == pytest.approx(0.4, abs=0.03)
+def test_what_is_drawn_for_each_picture_is_as_likely_as_published() -> None:
+    drawn = TwoStageModel().sample(6000, torch.Generator().manual_seed(2))
+
+    def near(wanted: float) -> object:
+        return pytest.approx(wanted, abs=0.03)  # four standard deviations of the share of a half
+
+    def share(which: Tensor) -> float:
+        return float(which.float().mean())
+
+    assert share(drawn.final_is_sinc) == near(0.8)
+    for stage in (drawn.stage1, drawn.stage2):
+        assert share(stage.is_jpeg) == near(0.5)
+        assert share(stage.noise_is_gaussian) == near(0.5)
+        assert share(stage.noise_is_grey) == near(0.4)
+        assert share(stage.kind == kernels.SINC) == near(0.1)
+        assert share(stage.kind == kernels.PLATEAU) == near(0.9 * 0.15)
+        assert share(stage.sigma_x == stage.sigma_y) == near(0.7)
+        gaussian = stage.kind == kernels.GAUSSIAN
+        assert share(stage.beta[gaussian] != 1) == near(0.15)
+        flat = stage.beta[stage.kind == kernels.PLATEAU]
+        assert 1 <= float(flat.min()) < 1.1 and 1.9 < float(flat.max()) <= 2
+    for radius, omega in (
+        (drawn.stage1.radius, drawn.stage1.omega),
+        (drawn.stage2.radius, drawn.stage2.omega),
+        (drawn.final_radius, drawn.final_omega),
+    ):
+        assert radius.unique().tolist() == list(range(3, 12))
+        for small, lowest in ((radius < 6, math.pi / 3), (radius >= 6, math.pi / 5)):
+            assert lowest <= float(omega[small].min()) < lowest + 0.02
+            assert math.pi - 0.02 < float(omega[small].max()) <= math.pi
+
+
+def test_what_is_drawn_once_for_all_is_as_likely_as_published() -> None:
+    generator, model = torch.Generator().manual_seed(3), TwoStageModel()
+    many = [model.sample(1, generator) for _ in range(2500)]
+    for name, up, down in (("stage1", 0.2, 0.7), ("stage2", 0.3, 0.4)):
+        stages = [getattr(drawn, name) for drawn in many]
+        assert sum(s.scale > 1 for s in stages) / len(many) == pytest.approx(up, abs=0.04)
+        assert sum(s.scale < 1 for s in stages) / len(many) == pytest.approx(down, abs=0.04)
+        assert all(stages[0].scale != s.scale or s.scale == 1 for s in stages[1:])
+        for mode in RESIZE_MODES:
+            assert sum(s.mode == mode for s in stages) / len(many) == pytest.approx(1 / 3, abs=0.04)
+    for mode in RESIZE_MODES:
+        assert sum(d.final_mode == mode for d in many) / len(many) == pytest.approx(1 / 3, abs=0.04)
 
 
 def test_a_vector_can_be_replayed() -> None:
