@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import pytest
 import torch
 
 from sr_cli.degradation.blur_only import Blur, BlurModel
+from sr_cli.metrics.blur import kernel_of
 from tests.conftest import scene
 
 
@@ -28,6 +30,29 @@ def test_only_sigmas_and_angle_vary_and_fill_their_range() -> None:
     assert (vector[:, :3].max(0).values > 0.98).all() and (vector[:, :3].min(0).values < 0.02).all()
     constant = torch.tensor([0.5 / 3.5, 1, 0, 0, 0])
     assert torch.allclose(vector[:, 3:], constant.expand(2000, 5), atol=1e-6)
+
+
+@pytest.mark.parametrize("scale", [2, 4])
+def test_the_numbers_are_those_of_what_is_drawn_in_the_published_ranges(scale: int) -> None:
+    model = BlurModel(scale)
+    drawn = model.sample(2000, torch.Generator().manual_seed(4))
+    assert len(drawn) == 2000
+    for values, low, high in (
+        (drawn.sigma_x, 0.6, 5.0),
+        (drawn.sigma_y, 0.6, 5.0),
+        (drawn.theta, 0.0, math.pi / 2),
+    ):
+        assert low <= float(values.min()) and float(values.max()) <= high
+        span = high - low
+        assert float(values.mean()) == pytest.approx(low + span / 2, abs=span / 40)
+    wanted = torch.stack(
+        ((drawn.sigma_x - 0.6) / 4.4, (drawn.sigma_y - 0.6) / 4.4, drawn.theta / (math.pi / 2)), 1
+    )
+    assert torch.allclose(model.vector(drawn)[:, :3], wanted, atol=1e-6)
+    one = model.sample(1, torch.Generator().manual_seed(5))
+    even = dataclasses.replace(one, unevenness=torch.full_like(one.unevenness, 0.5))
+    told = kernel_of(model.layout, model.vector(one)[0], model.kernel_size)
+    assert told is not None and torch.allclose(told.float(), model.kernels(even)[0], atol=1e-6)
 
 
 def test_sigma_x_blurs_down_the_rows() -> None:

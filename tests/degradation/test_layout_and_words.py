@@ -167,3 +167,52 @@ def test_explaining_needs_no_torch() -> None:
         "assert 'torch' not in sys.modules"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+WORDS = """
+First stage | Blur | low-pass ringing: no (score 0.00), Gaussian: yes (score 1.00), \
+sigma down 1.3 ± 0.3 px, angle 33 ± 3°, shape 1.05 ± 0.26, radius 7.0 ± 0.3 px; rest not known
+First stage | Resize | factor 0.70 ± 0.26, area: no (score 0.00), bicubic: yes (score 1.00), \
+bilinear: no (score 0.00)
+First stage | Noise | Gaussian: yes (score 1.00), grey: no (score 0.00), \
+sigma 30.0 ± 0.3 of 255 or more
+First stage | JPEG | compressed: no (score 0.00)
+Second stage | Blur | low-pass ringing: yes (score 1.00), cut-off 2.0 ± 0.3 rad/px, \
+radius 7.0 ± 0.3 px
+Second stage | Resize | not known
+Second stage | Noise | Gaussian: no (score 0.00), grey: yes (score 0.50), \
+Poisson level 0.05 ± 0.26 or less
+Second stage | JPEG | compressed: no (score 0.49)
+Final resize | Low-pass | low-pass ringing: yes (score 0.90), cut-off 1.5 ± 0.3 rad/px, \
+radius 7.0 ± 0.3 px
+Final resize | Resize | not known
+"""
+
+
+def test_a_whole_estimate_in_words() -> None:
+    skill = {p.key: {"correlation": 0.9, "error": 0.26, "count": 160} for p in TWO_STAGE.parameters}
+    skill["stage1.theta"]["error"] = 3.4
+    del skill["stage1.sigma_y"]
+    for mode in ("mode_area", "mode_bicubic", "mode_bilinear"):
+        skill[f"stage2.{mode}"]["correlation"] = 0.29
+        skill[f"final.{mode}"]["count"] = 3
+    skill["stage2.scale"]["correlation"] = 0.29
+    vector = vector_with(
+        stage1__is_gaussian=1,
+        stage1__sigma_x=1.27,
+        stage1__theta=33.4,
+        stage1__beta=1.05,
+        stage1__scale=0.7,
+        stage1__mode_bicubic=1,
+        stage1__noise_is_gaussian=1,
+        stage1__gaussian_sigma=40,
+        stage2__is_sinc=1,
+        stage2__omega=2.04,
+        stage2__noise_is_grey=0.5,
+        stage2__poisson_level=0.01,
+        stage2__is_jpeg=0.49,
+        final__is_sinc=0.9,
+        final__omega=1.5,
+    )
+    found = [f"{s.title} | {s.name} | {s.text}" for s in explain(TWO_STAGE, vector, skill)]
+    assert found == WORDS.strip().splitlines()
