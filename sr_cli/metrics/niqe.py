@@ -127,7 +127,7 @@ def _normal(features: Tensor) -> Gaussian:
 
 def _scale_features(grey: Tensor, block: int) -> tuple[Tensor, Tensor]:
     """18 features a block of one scale, and the mean local deviation."""
-    normalised, deviation = _contrast_normalised(grey)
+    normalised, deviation = contrast_normalised(grey)
     patches = _blocks(normalised, block)
     shape, left, right = asymmetric_fit(patches)
     features = [shape, (left + right) / 2]
@@ -139,7 +139,7 @@ def _scale_features(grey: Tensor, block: int) -> tuple[Tensor, Tensor]:
     return torch.stack(features, 1), _blocks(deviation, block).mean((1, 2))
 
 
-def _contrast_normalised(grey: Tensor) -> tuple[Tensor, Tensor]:
+def contrast_normalised(grey: Tensor) -> tuple[Tensor, Tensor]:
     """Less the local mean, over the local deviation plus one; and that deviation."""
     axis = torch.arange(7, dtype=torch.float64) - 3
     window = torch.exp(-axis.square() / (2 * (7 / 6) ** 2))

@@ -50,6 +50,40 @@ def test_there_are_36_numbers_a_block() -> None:
         niqe.block_features(torch.rand(3, 95, 300))
 
 
+def test_contrast_is_normalised_by_a_window_of_seven_pixels() -> None:
+    grey = torch.rand(12, 14, dtype=torch.float64, generator=torch.Generator().manual_seed(1)) * 255
+    normalised, deviation = niqe.contrast_normalised(grey)
+    around = np.pad(grey.numpy(), 3, mode="edge")
+    y, x = np.mgrid[-3:4, -3:4]
+    weights = np.exp(-(x**2 + y**2) / (2 * (7 / 6) ** 2))  # MATLAB's fspecial, as published
+    weights /= weights.sum()
+    for row, column in ((0, 0), (5, 7), (11, 13), (3, 0)):
+        patch = around[row : row + 7, column : column + 7]
+        mean = (weights * patch).sum()
+        spread = np.sqrt((weights * patch**2).sum() - mean**2)
+        assert float(deviation[row, column]) == pytest.approx(spread)
+        wanted = (float(grey[row, column]) - mean) / (spread + 1)
+        assert float(normalised[row, column]) == pytest.approx(wanted)
+
+
+@pytest.mark.parametrize("way", range(4))
+def test_neighbours_are_compared_across_down_and_both_ways_aslant(way: int) -> None:
+    random = np.random.default_rng(0).normal(0, 30, (192, 192))
+    shift = ((0, 1), (1, 0), (1, 1), (1, -1))[way]
+    drawn = sum(np.roll(random, (n * shift[0], n * shift[1]), (0, 1)) for n in range(3)) / 3**0.5
+    grey = torch.from_numpy(drawn / 255 + 0.5).clamp(0, 1).float()
+    features, _ = niqe.block_features(grey.expand(3, -1, -1))
+    tilts = features[:, 3:18:4].mean(0)  # of products with the four neighbours, fine scale
+    assert int(tilts.argmax()) == way
+
+
+def test_the_distance_of_a_picture_is_what_it_has_always_been() -> None:
+    # Other figures than this would make those in the documentation another measure's.
+    pixels = np.asarray(Image.open(KITTEN).convert("RGB"), np.float32) / 255
+    score = niqe.niqe_own(torch.from_numpy(pixels).permute(2, 0, 1))
+    assert score == pytest.approx(4.72306, rel=1e-3)
+
+
 def test_harm_makes_it_worse() -> None:
     pixels = np.asarray(Image.open(KITTEN).convert("RGB"), np.float32) / 255
     clean = torch.from_numpy(pixels).permute(2, 0, 1)
