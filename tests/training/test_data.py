@@ -182,6 +182,19 @@ def test_crops_come_from_all_pictures_in_all_eight_positions() -> None:
     assert found == eight
 
 
+def test_every_place_of_a_picture_is_as_likely_and_none_beyond_it() -> None:
+    height, width, size = 5, 9, 4
+    corpus = Corpus(
+        torch.zeros(height * width, 3, dtype=torch.uint8), ((height, width),), (0,), ("a",), 0, 0
+    )
+    start = Cropper(corpus, torch.Generator().manual_seed(0)).draw(6000, size).start
+    places, counts = torch.stack((start // width, start % width), 1).unique(
+        dim=0, return_counts=True
+    )
+    assert places.tolist() == [[top, left] for top in range(2) for left in range(6)]
+    assert counts.min() > 400 and counts.max() < 600  # 500 on average, 21 their deviation
+
+
 def test_grey_of_16_bits_keeps_its_levels(tmp_path: Path) -> None:
     grey = np.linspace(0, 65535, 64 * 64).reshape(64, 64)
     Image.fromarray(grey.astype(np.uint16)).save(tmp_path / "a.png")

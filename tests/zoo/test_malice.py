@@ -51,7 +51,9 @@ def test_a_pickle_that_would_create_a_file_is_refused(
 def test_what_a_pickle_wants_is_named(tmp_path: Path) -> None:
     path = tmp_path / "net.pth"
     torch.save({"weight": torch.zeros(1), "args": Path("x")}, path)
-    with pytest.raises(ZooError, match=r"it holds pathlib\.[\w.]+, and loading that would run code"):
+    with pytest.raises(
+        ZooError, match=r"it holds pathlib\.[\w.]+, and loading that would run code"
+    ):
         load(str(path))
 
 
