@@ -77,12 +77,17 @@ def _profile(space: bytes, pcs: bytes, tags: dict[bytes, bytes]) -> bytes:
     return head.ljust(128, b"\0") + struct.pack(">I", len(tags)) + table + bodies
 
 
-_SRGB_CURVE = (
-    b"para"
-    + bytes(4)
-    + struct.pack(">HH", 3, 0)
-    + b"".join(_fixed(n) for n in (2.4, 1 / 1.055, 0.055 / 1.055, 1 / 12.92, 0.04045))
-)
+def gamma_curve(gamma: float) -> bytes:
+    """An ICC curve that is a power."""
+    return b"curv" + bytes(4) + struct.pack(">IH", 1, round(gamma * 256))
+
+
+def parametric_curve(kind: int, *numbers: float) -> bytes:
+    """An ICC curve of one of the functions of ICC.1:2022, table 68: g, a, b, c, d, e, f."""
+    return b"para" + bytes(4) + struct.pack(">HH", kind, 0) + b"".join(map(_fixed, numbers))
+
+
+SRGB_CURVE = parametric_curve(3, 2.4, 1 / 1.055, 0.055 / 1.055, 1 / 12.92, 0.04045)
 
 
 def _matrix_profile(columns: list[list[float]], curve: bytes) -> bytes:
@@ -102,7 +107,7 @@ def with_curve(curve: bytes) -> bytes:
 def display_p3() -> bytes:
     """Display P3: wider than sRGB, with its curve."""
     columns = [[0.51512, 0.2412, -0.00105], [0.29198, 0.69225, 0.04189], [0.1571, 0.06657, 0.78407]]
-    return _matrix_profile(columns, _SRGB_CURVE)
+    return _matrix_profile(columns, SRGB_CURVE)
 
 
 def adobe_rgb() -> bytes:
@@ -112,13 +117,12 @@ def adobe_rgb() -> bytes:
         [0.20528, 0.62567, 0.06087],
         [0.14919, 0.06322, 0.74457],
     ]
-    return _matrix_profile(columns, b"curv" + bytes(4) + struct.pack(">IH", 1, 563))
+    return _matrix_profile(columns, gamma_curve(563 / 256))
 
 
 def gray_gamma(gamma: float) -> bytes:
     """A gray profile."""
-    curve = b"curv" + bytes(4) + struct.pack(">IH", 1, round(gamma * 256))
-    return _profile(b"GRAY", b"XYZ ", {b"kTRC": curve})
+    return _profile(b"GRAY", b"XYZ ", {b"kTRC": gamma_curve(gamma)})
 
 
 def srgb() -> bytes:

@@ -15,21 +15,13 @@ from tests.images import made
 TABLE = np.linspace(0, 1, 64) ** 1.6
 CURVES = {
     "straight": b"curv" + bytes(4) + struct.pack(">I", 0),
-    "gamma": b"curv" + bytes(4) + struct.pack(">IH", 1, round(1.8 * 256)),
+    "gamma": made.gamma_curve(1.8),
     "table": b"curv" + bytes(4) + struct.pack(">I64H", 64, *np.rint(TABLE * 65535).astype(int)),
-}
-PARAMETERS = (  # of ICC.1:2022, table 68: g, a, b, c, d, e, f
-    (1.8,),
-    (2.0, 1.1, -0.1),
-    (2.0, 0.95, -0.05, 0.19),
-    (2.4, 1 / 1.055, 0.055 / 1.055, 1 / 12.92, 0.04045),
-    (2.2, 0.9, 0.05, 0.05, 0.1, 0.11, 0.118),
-)
-CURVES |= {
-    f"function {kind}": b"para"
-    + bytes(4)
-    + struct.pack(f">HH{len(numbers)}i", kind, 0, *(round(n * 65536) for n in numbers))
-    for kind, numbers in enumerate(PARAMETERS)
+    "function 0": made.parametric_curve(0, 1.8),
+    "function 1": made.parametric_curve(1, 2.0, 1.1, -0.1),
+    "function 2": made.parametric_curve(2, 2.0, 0.95, -0.05, 0.19),
+    "function 3": made.SRGB_CURVE,
+    "function 4": made.parametric_curve(4, 2.2, 0.9, 0.05, 0.05, 0.1, 0.11, 0.118),
 }
 
 
