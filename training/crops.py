@@ -54,6 +54,9 @@ class Cropper:
 
     def __init__(self, corpus: Corpus, generator: torch.Generator) -> None:
         self.pixels = corpus.pixels
+        small = corpus.pixels.numel() <= torch.iinfo(torch.int32).max
+        self.numbers = torch.int32 if small else torch.int64
+        """Of what kind the numbers of pixels are: short ones are half as much to write and read."""
         self.generator = generator
         self.shapes = torch.tensor(corpus.shapes)
         self.offsets = torch.tensor(corpus.offsets)
@@ -84,15 +87,19 @@ class Cropper:
 
     def cut(self, windows: Windows, size: int) -> Tensor:
         """The crops ``(N, 3, size, size)`` uint8, on the device of the pixels."""
-        device = self.pixels.device
-        start, width, turn = (
-            send(t, device).view(-1, 1, 1) for t in (windows.start, windows.width, windows.turn)
-        )
-        along = torch.arange(size, device=device)
-        row, column = along.view(1, -1, 1), along.view(1, 1, -1)
-        row, column = torch.where(turn & 4 > 0, column, row), torch.where(turn & 4 > 0, row, column)
-        row = torch.where(turn & 1 > 0, size - 1 - row, row)
-        column = torch.where(turn & 2 > 0, size - 1 - column, column)
-        index = start + row * width + column
+        # From a pixel to the one below and to the one beside it, and where the first one is then.
+        turn, last = windows.turn, size - 1
+        below = torch.where(turn & 1 > 0, -windows.width, windows.width)
+        beside = torch.where(turn & 2 > 0, -1, 1)
+        first = windows.start + last * ((turn & 1 > 0) * windows.width + (turn & 2 > 0))
+        turned = turn & 4 > 0
+        below, beside = torch.where(turned, beside, below), torch.where(turned, below, beside)
+        # All of that for a line or a column of numbers; whole crops of them take a device longer.
+        along = torch.arange(size)
+        rows = first.view(-1, 1) + below.view(-1, 1) * along
+        columns = beside.view(-1, 1) * along
+        device, kind = self.pixels.device, self.numbers
+        rows, columns = (send(t.to(kind), device) for t in (rows, columns))
+        index = rows.unsqueeze(2) + columns.unsqueeze(1)
         crops = self.pixels.index_select(0, index.flatten()).view(-1, size, size, 3)
         return crops.permute(0, 3, 1, 2).contiguous()

@@ -105,7 +105,7 @@ class Feeder:
         crops = hr.split([len(some) for some in drawn])
         lr = torch.cat(
             [
-                self.model.apply(crop.float() / 255, some, self.noise)
+                self.model.apply(crop / 255, some, self.noise)
                 for crop, some in zip(crops, drawn, strict=True)
             ]
         )
@@ -203,8 +203,6 @@ def window(pictures: Tensor, corner: Tensor, size: int) -> Tensor:
     if bool((corner == corner[:1]).all()):
         row, column = corner[0].tolist()
         return pictures[:, :, row : row + size, column : column + size].contiguous()
-    along = torch.arange(size)
-    rows = send((top.view(-1, 1) + along).view(-1, 1, size, 1), pictures.device)
-    columns = send((left.view(-1, 1) + along).view(-1, 1, 1, size), pictures.device)
-    wide = pictures.gather(2, rows.expand(-1, 3, -1, pictures.shape[3]))
-    return wide.gather(3, columns.expand(-1, 3, size, -1))
+    everywhere = pictures.unfold(2, size, 1).unfold(3, size, 1)  # a view
+    each, top, left = (send(t, pictures.device) for t in (torch.arange(len(top)), top, left))
+    return everywhere[each, :, top, left]

@@ -38,7 +38,13 @@ from training.processes import Processes
 from training.recipe import RecipeError, load_recipe
 from training.schema import Recipe
 from training.session import spare_threads
+from training.traffic import Traffic, count
 from training.trainer import LOG_EVERY
+
+DRAWS = 5
+"""Of resize factors, over which what degrading costs is averaged."""
+SMALL = 21 * 21 + 1
+"""More numbers a pair than its parameters and kernels have, which are computed on the CPU."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +73,10 @@ class Throughput:
     """Bytes that the backward pass of one step keeps."""
     peak_memory: int | None
     """Bytes on the GPU at most; None on a CPU."""
+    made_at_once: int
+    """Pairs degraded together."""
+    making: Traffic
+    """What these cost a device."""
 
     @property
     def crops_per_second(self) -> float:
@@ -157,6 +167,8 @@ class Bench:
             matrix_product=self._matrix_product(seconds / 4),
             activations=activations,
             peak_memory=torch.cuda.max_memory_allocated(self.device) if on_gpu else None,
+            made_at_once=self.phase.batch * self.recipe.data.batches,
+            making=self._making(),
         )
 
     def profile(self, steps: int = 3) -> str:
@@ -195,6 +207,15 @@ class Bench:
             looked, moment = done, Moment(self.device)
         self._finish()
         return done / (clock() - began)
+
+    def _making(self) -> Traffic:
+        """The mean of some draws: how much there is to do depends on their sizes."""
+        large = SMALL * self.phase.batch * self.recipe.data.batches
+        draws = [count(self.feeder.pool.make, large) for _ in range(DRAWS)]
+        return Traffic(
+            round(sum(draw.operations for draw in draws) / DRAWS),
+            round(sum(draw.moved for draw in draws) / DRAWS),
+        )
 
     def _operations(self, pairs: Pairs) -> float:
         with FlopCounterMode(display=False) as counter:
@@ -298,6 +319,11 @@ def described(found: Throughput, whole: Recipe) -> str:
         f"kept for the way back    {found.activations / 1e6:.4g} MB, "
         f"{found.activations / found.batch / 1e6:.3g} MB a crop",
     ]
+    made = found.making
+    lines.append(
+        f"made pairs               {made.operations} operations, {made.moved / 1e9:.3g} GB for "
+        f"{found.made_at_once} of them"
+    )
     if found.peak_memory is not None:
         lines.append(f"memory of the device     {found.peak_memory / 1e9:.3g} GB at most")
     if len(whole.phase) == 1:

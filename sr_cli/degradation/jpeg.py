@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from sr_cli.degradation.constants import constant
+
 # ITU-T T.81, tables K.1 and K.2.
 _LUMA = (
     (16, 11, 10, 16, 24, 40, 51, 61),
@@ -37,6 +39,19 @@ _TO_YCC = (
 )
 _TO_RGB = ((1.0, 0.0, 1.402), (1.0, -0.344136, -0.714136), (1.0, 1.772, 0.0))
 
+
+def _block_dct() -> tuple[tuple[float, ...], ...]:
+    """The orthonormal two-dimensional DCT-II of an 8x8 block, as one 64x64 matrix.
+
+    One large product is several times faster than two tiny ones a block.
+    """
+    k = torch.arange(8, dtype=torch.float64)
+    matrix = torch.cos((2 * k[None] + 1) * k[:, None] * math.pi / 16) / 2
+    matrix[0] /= math.sqrt(2)
+    return tuple(tuple(row) for row in torch.kron(matrix, matrix).tolist())
+
+
+_DCT = _block_dct()
 
 Settle = Callable[[Tensor], Tensor]
 """What is done to numbers on the scale of levels, or of quantisation steps, before rounding."""
@@ -69,27 +84,33 @@ def jpeg(picture: Tensor, quality: Tensor, *, physical: bool, settle: Settle = _
     bottom, right = -height % 16, -width % 16
     picture = picture.clamp(0, 1)
     padded = F.pad(picture, (0, right, 0, bottom), mode="replicate" if physical else "constant")
-    luma, chroma = _to_ycc(padded * 255, physical, settle)
+    luma, chroma = _to_ycc(padded, physical, settle)
     table_luma, table_chroma = tables(quality.to(picture), physical)
     luma = _code(luma, table_luma, physical, settle)
     chroma = _code(chroma, table_chroma, physical, settle)
-    rgb = _to_rgb(luma, _upsample_chroma(chroma, physical)) / 255
-    rgb = rgb[..., :height, :width].clamp(0, 1)
-    return settle(rgb.mul(255)).round().div(255) if physical else rgb
+    rgb = _to_rgb(luma, _upsample_chroma(chroma, physical))
+    rgb = rgb[..., :height, :width].clamp(0, 255)
+    return (settle(rgb).round_() if physical else rgb).div_(255)
 
 
 def _to_ycc(rgb: Tensor, physical: bool, settle: Settle) -> tuple[Tensor, Tensor]:
-    """0..255 RGB to luma ``(N, 1, H, W)`` and halved chroma ``(N, 2, H/2, W/2)``, centred on 0."""
-    ycc = torch.einsum("kc,nchw->nkhw", rgb.new_tensor(_TO_YCC), rgb)
+    """RGB in [0, 1] to luma ``(N, 1, H, W)`` and chroma ``(N, 2, H/2, W/2)``: levels around 0."""
+    ycc = _mix(rgb, 255 * constant(_TO_YCC, rgb))
     if physical:
-        ycc = settle(ycc).round()
-    luma, chroma = ycc[:, :1] - 128, F.avg_pool2d(ycc[:, 1:], 2)
-    return luma, chroma.round() if physical else chroma
+        ycc = settle(ycc).round_()
+    luma, chroma = ycc[:, :1].sub_(128), F.avg_pool2d(ycc[:, 1:], 2)
+    return luma, chroma.round_() if physical else chroma
 
 
 def _to_rgb(luma: Tensor, chroma: Tensor) -> Tensor:
-    ycc = torch.cat((luma + 128, chroma), 1)
-    return torch.einsum("kc,nchw->nkhw", ycc.new_tensor(_TO_RGB), ycc)
+    """Both back to RGB from 0 to 255."""
+    ycc = torch.cat((luma.add_(128), chroma), 1)
+    return _mix(ycc, constant(_TO_RGB, ycc))
+
+
+def _mix(colours: Tensor, weights: Tensor) -> Tensor:
+    """Other three channels of three: ``(N, 3, H, W)``, by ``(3, 3)``."""
+    return (weights @ colours.flatten(2)).view_as(colours)
 
 
 def _upsample_chroma(chroma: Tensor, physical: bool) -> Tensor:
@@ -102,7 +123,7 @@ def _upsample_chroma(chroma: Tensor, physical: bool) -> Tensor:
 
 def tables(quality: Tensor, physical: bool) -> tuple[Tensor, Tensor]:
     """Quantisation tables ``(N, 8, 8)`` of luma and chroma for every quality."""
-    luma, chroma = quality.new_tensor(_LUMA), quality.new_tensor(_CHROMA)
+    luma, chroma = constant(_LUMA, quality), constant(_CHROMA, quality)
     quality = (quality.round() if physical else quality).view(-1, 1, 1)
     if not physical:
         factor = torch.where(quality < 50, 50 / quality, 2 - quality / 50)
@@ -115,7 +136,7 @@ def tables(quality: Tensor, physical: bool) -> tuple[Tensor, Tensor]:
 def _code(plane: Tensor, table: Tensor, physical: bool, settle: Settle) -> Tensor:
     """Through DCT, quantisation and back: ``(N, C, H, W)`` around 0, sides divisible by 8."""
     n, c, height, width = plane.shape
-    dct = _block_dct(plane)
+    dct = constant(_DCT, plane)
     blocks = plane.view(n, c, height // 8, 8, width // 8, 8).transpose(3, 4)
     coefficients = blocks.reshape(n, -1, 64) @ dct.T
     step = table.reshape(n, 1, 64)
@@ -125,14 +146,3 @@ def _code(plane: Tensor, table: Tensor, physical: bool, settle: Settle) -> Tenso
         pixels = pixels.round_().clamp_(-128, 127)
     blocks = pixels.view(n, c, height // 8, width // 8, 8, 8)
     return blocks.transpose(3, 4).reshape(n, c, height, width)
-
-
-def _block_dct(like: Tensor) -> Tensor:
-    """The orthonormal two-dimensional DCT-II of an 8x8 block, as one 64x64 matrix.
-
-    One large product is several times faster than two tiny ones a block.
-    """
-    k = torch.arange(8, dtype=torch.float64)
-    matrix = torch.cos((2 * k[None] + 1) * k[:, None] * math.pi / 16) / 2
-    matrix[0] /= math.sqrt(2)
-    return torch.kron(matrix, matrix).to(like)

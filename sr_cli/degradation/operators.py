@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from sr_cli.degradation.constants import constant
+
 ResizeMode = Literal["area", "bicubic", "bilinear"]
 RESIZE_MODES: tuple[ResizeMode, ...] = ("area", "bicubic", "bilinear")
 
@@ -19,7 +21,12 @@ GREY_WEIGHTS = (0.2989, 0.587, 0.114)
 
 def quantise(picture: Tensor) -> Tensor:
     """Clamp to [0, 1] and round to 8 bits."""
-    return picture.clamp(0, 1).mul(255).round().div(255)
+    return _levels(picture).div_(255)
+
+
+def _levels(picture: Tensor) -> Tensor:
+    """The same as whole numbers from 0 to 255."""
+    return picture.clamp(0, 1).mul_(255).round_()
 
 
 def blur(picture: Tensor, kernels: Tensor) -> Tensor:
@@ -33,13 +40,24 @@ def blur(picture: Tensor, kernels: Tensor) -> Tensor:
         ``(N, C, H, W)``.
     """
     height, width = picture.shape[-2:]
-    pad = kernels.shape[-1] // 2
-    padded = F.pad(picture, (pad, pad, pad, pad), mode="reflect")
-    size = [_fast_length(length) for length in padded.shape[-2:]]
+    around = kernels.shape[-1] - 1
+    size = [_fast_length(length + around) for length in (height, width)]
+    padded = F.pad(
+        picture, (*_edges(width, around, size[1]), *_edges(height, around, size[0])), mode="reflect"
+    )
     # At 21x21 the Fourier domain is faster than a convolution on CPU and GPU alike.
     spectrum = torch.fft.rfft2(padded, size)
-    spectrum *= torch.fft.rfft2(kernels.unsqueeze(1), size).conj()
-    return torch.fft.irfft2(spectrum, size)[..., :height, :width]
+    spectrum *= torch.fft.rfft2(kernels.flip(1, 2).unsqueeze(1), size)
+    return torch.fft.irfft2(spectrum, size)[..., around : around + height, around : around + width]
+
+
+def _edges(length: int, around: int, size: int) -> tuple[int, int]:
+    """Pixels to reflect at either end: half of ``around``, and at the far end what makes ``size``.
+
+    What is more than half comes out as it may; to reflect it spares the transform a copy that has
+    zeros there.
+    """
+    return around // 2, min(size - length - around // 2, length - 1)
 
 
 def _fast_length(length: int) -> int:
@@ -108,24 +126,23 @@ def poisson_noise(
     Returns:
         ``(N, 3, H, W)``, to be added.
     """
-    clean = quantise(picture)
-    weights = clean.new_tensor(GREY_WEIGHTS).view(1, 3, 1, 1)
-    grey = quantise((clean * weights).sum(1, keepdim=True))
-    clean = torch.where(is_grey.view(-1, 1, 1, 1), grey.expand_as(clean), clean)
-    count = torch.pow(2.0, torch.log2(_distinct_values(clean)).ceil()).view(-1, 1, 1, 1)
+    grey_there, level = is_grey.view(-1, 1, 1, 1), level.view(-1, 1, 1, 1)
+    levels = _levels(picture)
+    weights = constant(GREY_WEIGHTS, levels).view(1, 3, 1, 1)
+    grey = (levels / 255).mul_(weights).sum(1, keepdim=True).mul_(255).round_()
+    levels = torch.where(grey_there, grey, levels)
+    count = torch.pow(2.0, torch.log2(_distinct(levels)).ceil()).view(-1, 1, 1, 1)
+    photons = torch.poisson(levels * (count / 255), generator=generator)
+    noise = levels.mul_(-level / 255).addcmul_(photons, level / count)
     # A grey map is drawn once: its two other channels copy the first.
-    noisy = torch.poisson(clean * count, generator=generator) / count
-    noise = noisy - clean
-    noise = torch.where(is_grey.view(-1, 1, 1, 1), noise[:, :1].expand_as(noise), noise)
-    return noise * level.view(-1, 1, 1, 1)
+    return torch.where(grey_there, noise[:, :1], noise)
 
 
 def _normal(like: Tensor, shape: tuple[int, ...], generator: torch.Generator | None) -> Tensor:
     return torch.randn(shape, device=like.device, dtype=like.dtype, generator=generator)
 
 
-def _distinct_values(picture: Tensor) -> Tensor:
+def _distinct(levels: Tensor) -> Tensor:
     """How many of the 256 levels occur in each picture of a batch, without leaving the device."""
-    levels = picture.flatten(1).mul(255).round().long()
-    seen = torch.zeros(picture.shape[0], 256, device=picture.device, dtype=picture.dtype)
-    return seen.scatter_(1, levels, 1.0).sum(1)
+    seen = levels.new_zeros(levels.shape[0], 256)
+    return seen.scatter_(1, levels.flatten(1).long(), 1.0).sum(1)

@@ -194,16 +194,17 @@ class TwoStageModel:
         one, two = degradation.stage1, degradation.stage2
         x = self._degrade(hr, one, (height, width), generator)
         x = quantise(self._compress(x, one))
-        x = self._degrade(x, two, small, generator)
+        x = self._degrade(x, two, small, generator).clamp_(0, 1)
         x = resize(x, small, degradation.final_mode)
-        low_pass = kernels.final_kernels(
-            degradation.final_is_sinc,
-            degradation.final_omega,
-            degradation.final_radius,
-            size=KERNEL_SIZE,
-            squared_radius=self.preset == "published",
-        )
-        x = blur(x, low_pass.to(x))
+        if bool(degradation.final_is_sinc.any()):
+            low_pass = kernels.final_kernels(
+                degradation.final_is_sinc,
+                degradation.final_omega,
+                degradation.final_radius,
+                size=KERNEL_SIZE,
+                squared_radius=self.preset == "published",
+            )
+            x = blur(x, low_pass.to(x))
         return quantise(self._compress(x, two))
 
     def _degrade(
@@ -213,7 +214,7 @@ class TwoStageModel:
         base: tuple[int, int],
         generator: torch.Generator | None,
     ) -> Tensor:
-        """Blur, resize to ``base * scale``, noise; clamped."""
+        """Blur, resize to ``base * scale``, noise; not limited yet."""
         kernel = kernels.blur_kernels(
             stage.kind,
             stage.sigma_x,
@@ -227,13 +228,13 @@ class TwoStageModel:
         )
         x = blur(x, kernel.to(x))
         x = resize(x, (int(base[0] * stage.scale), int(base[1] * stage.scale)), stage.mode)
-        return self._add_noise(x, stage, generator).clamp(0, 1)
+        return self._add_noise(x, stage, generator)
 
     def _add_noise(self, x: Tensor, stage: Stage, generator: torch.Generator | None) -> Tensor:
-        noisy = x.clone()
+        """Noise in place, since a blur made ``x``."""
         # The choice is made on the CPU, where the parameters are, so no device has to wait.
         for chosen, gaussian in (
-            (stage.noise_is_gaussian, True),
+            (stage.noise_is_gaussian & (stage.gaussian_sigma > 0), True),
             (~stage.noise_is_gaussian, False),
         ):
             index = chosen.nonzero().flatten()
@@ -248,17 +249,18 @@ class TwoStageModel:
             else:
                 level = stage.poisson_level[index].to(x)
                 noise = poisson_noise(x.index_select(0, there), level, grey, generator)
-            noisy.index_add_(0, there, noise)
-        return noisy
+            x.index_add_(0, there, noise)
+        return x
 
     def _compress(self, x: Tensor, stage: Stage) -> Tensor:
+        """JPEG in place, of what it is drawn for."""
         index = stage.is_jpeg.nonzero().flatten()
         if len(index) == 0:
             return x
         there = index.to(x.device)
         quality = stage.jpeg_quality[index].to(x)
         compressed = jpeg(x.index_select(0, there), quality, physical=self.preset == "physical")
-        return x.index_copy(0, there, compressed)
+        return x.index_copy_(0, there, compressed)
 
 
 class _Draw:

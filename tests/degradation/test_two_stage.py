@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import math
 
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
 from sr_cli.degradation import kernels
+from sr_cli.degradation.constants import constant
 from sr_cli.degradation.jpeg import jpeg, tables
 from sr_cli.degradation.layout import TWO_STAGE
-from sr_cli.degradation.operators import RESIZE_MODES, gaussian_noise, poisson_noise
+from sr_cli.degradation.operators import RESIZE_MODES, blur, gaussian_noise, poisson_noise
 from sr_cli.degradation.repeatable import RepeatableTwoStage, seed_for
 from sr_cli.degradation.two_stage import SMALLEST_SIDE, Preset, TwoStageModel
 from tests.conftest import scene
@@ -35,6 +38,52 @@ def test_a_seed_repeats_the_same_pictures_and_numbers(preset: Preset) -> None:
         results.append((model.apply(hr, drawn, generator), drawn.vector()))
     assert torch.equal(results[0][0], results[1][0])
     assert torch.equal(results[0][1], results[1][1])
+
+
+@pytest.mark.parametrize("preset", ["physical", "published"])
+def test_what_is_degraded_stays_as_it_is(preset: Preset) -> None:
+    model, generator = TwoStageModel(4, preset), torch.Generator().manual_seed(0)
+    hr = pictures(2)
+    before = hr.clone()
+    for _ in range(12):
+        model.apply(hr, model.sample(2, generator), generator)
+    assert torch.equal(hr, before)
+
+
+@pytest.mark.parametrize("side", [1, 3, 21])
+def test_blurring_is_a_correlation_with_reflected_edges(side: int) -> None:
+    generator = torch.Generator().manual_seed(side)
+    half = side // 2
+    for height, width in ((11, 11), (12, 41), (96, 30)):
+        picture = torch.rand(2, 3, height, width, dtype=torch.float64, generator=generator)
+        kernel = torch.rand(2, side, side, dtype=torch.float64, generator=generator)
+        padded = F.pad(picture, (half,) * 4, mode="reflect")
+        planes = padded.flatten(0, 1).unsqueeze(0)
+        slow = F.conv2d(planes, kernel.repeat_interleave(3, 0).unsqueeze(1), groups=6)
+        assert torch.allclose(blur(picture, kernel), slow.view_as(picture), atol=1e-12, rtol=0)
+
+
+def test_tables_can_be_shared_by_all_who_ask() -> None:
+    numbers = ((1.0, 2.0), (3.0, 4.0))
+    with torch.inference_mode():
+        first = constant(numbers, torch.zeros(1, dtype=torch.float16))
+    assert not first.is_inference() and first.dtype == torch.float16
+    assert first.tolist() == [[1.0, 2.0], [3.0, 4.0]]
+    assert constant(numbers, torch.zeros(1, dtype=torch.float16)) is first
+    assert constant(numbers, torch.zeros(1)).dtype == torch.float32
+
+
+def test_pictures_without_a_low_pass_are_not_touched_by_that_of_others() -> None:
+    model, hr = TwoStageModel(), pictures(2)
+    drawn = dataclasses.replace(
+        model.sample(2, torch.Generator().manual_seed(2)), final_is_sinc=torch.tensor([True, False])
+    )
+    none = dataclasses.replace(drawn, final_is_sinc=torch.zeros(2, dtype=torch.bool))
+    some, without = (
+        model.apply(hr, which, torch.Generator().manual_seed(0)) for which in (drawn, none)
+    )
+    assert (some[0] - without[0]).abs().max() > 0.1
+    assert (some[1] - without[1]).abs().mean() < 1 / 255 / 10  # what a transform rounds, at most
 
 
 def test_the_smallest_pictures_take_the_smallest_resizes() -> None:

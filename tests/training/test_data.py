@@ -182,6 +182,13 @@ def test_crops_come_from_all_pictures_in_all_eight_positions() -> None:
     assert found == eight
 
 
+def test_pixels_are_numbered_however_many_there_are() -> None:
+    for count in (2**31 // 3, 2**31 // 3 + 1):  # three bytes each
+        pixels = torch.zeros(1, 3, dtype=torch.uint8).expand(count, 3)
+        cropper = Cropper(Corpus(pixels, ((1, count),), (0,), ("a",), 0, 0), torch.Generator())
+        assert torch.iinfo(cropper.numbers).max >= pixels.numel()
+
+
 def test_every_place_of_a_picture_is_as_likely_and_none_beyond_it() -> None:
     height, width, size = 5, 9, 4
     corpus = Corpus(

@@ -28,6 +28,9 @@ def test_it_counts_the_operations_and_activations_of_a_convolution() -> None:
     assert found.operations == pytest.approx(2 * (3 * forward - first), rel=0.01)
     assert found.activations > 2 * 4 * 8 * 96 * 96  # at least the last feature of two crops
     assert found.real > 0 and found.matrix_product > 0 and found.crops_per_second > 0
+    # Both crops are written, blurred and read again in float32, once at the least.
+    assert found.made_at_once == 2 and found.making.operations > 10
+    assert found.making.moved > 3 * 2 * 3 * 96 * 96 * 4
 
 
 def test_it_prints_for_people_and_for_programs(
