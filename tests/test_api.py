@@ -99,6 +99,10 @@ def test_any_enlargement_and_all_orientations_are_what_the_command_makes(
     assert not np.array_equal(large, model.upscale(given, outscale=2.6))
 
 
+def test_an_enlargement_may_be_a_reduction(model: sr_cli.Upscaler) -> None:
+    assert model.upscale(PICTURE, outscale=0.5).shape == (6, 8, 3)
+
+
 @pytest.mark.parametrize("outscale", [0, -1.5, float("nan"), float("inf")])
 def test_no_picture_is_enlarged_by_that(model: sr_cli.Upscaler, outscale: float) -> None:
     with pytest.raises(ValueError, match="outscale must be a number above 0"):
@@ -149,6 +153,32 @@ def test_tensors_and_batches_come_back_as_such(
     assert torch.equal(both[1], large)
     if dtype is torch.uint8:
         assert np.array_equal(large.permute(1, 2, 0).numpy(), expected)
+
+
+@pytest.mark.parametrize("channels", [1, 2, 4])
+def test_tensors_have_as_many_channels_as_arrays(model: sr_cli.Upscaler, channels: int) -> None:
+    given = np.concatenate((PICTURE, PICTURE[..., :1]), 2)[..., :channels]
+    large = model.upscale(torch.from_numpy(given).permute(2, 0, 1))
+    assert np.array_equal(large.permute(1, 2, 0).numpy(), model.upscale(given))
+
+
+@pytest.mark.parametrize("other", [0, 1, 2])
+def test_two_channels_alike_do_not_make_a_picture_gray(model: sr_cli.Upscaler, other: int) -> None:
+    given = np.repeat(PICTURE[..., :1] // 2, 3, 2)
+    given[..., other] += 100
+    means = model.upscale(given).mean((0, 1))
+    assert all(means[other] - mean > 70 for mean in np.delete(means, other))
+
+
+@pytest.mark.parametrize("channels", [2, 4])
+def test_what_transparency_hides_does_not_show(model: sr_cli.Upscaler, channels: int) -> None:
+    results = []
+    for hidden in (0, 255):
+        given = np.concatenate((PICTURE, PICTURE[..., :1]), 2)[..., -channels:].copy()
+        given[..., -1] = 255
+        given[:, :8, :-1], given[:, :8, -1] = hidden, 0
+        results.append(model.upscale(given))
+    assert np.array_equal(*results)
 
 
 def test_an_estimate_reads_as_words_numbers_and_json(model: sr_cli.Upscaler) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -52,6 +54,8 @@ def test_what_is_being_named_is_left_alone_too(tmp_path, monkeypatch, keep):
 
     def swept_meanwhile(*names):
         sweep(tmp_path)
+        # Whoever opens it from now on finds all of it.
+        assert Path(names[0]).read_bytes() == b"whole"
         return right(*names)
 
     monkeypatch.setattr(*whose, swept_meanwhile)
@@ -59,6 +63,29 @@ def test_what_is_being_named_is_left_alone_too(tmp_path, monkeypatch, keep):
         stream.write(b"whole")
     assert (tmp_path / "a.png").read_bytes() == b"whole"
     assert len(list(tmp_path.iterdir())) == 1
+
+
+@pytest.mark.parametrize("keep", [True, False])
+def test_a_disk_that_runs_full_is_told_with_the_name_of_the_file(tmp_path, monkeypatch, keep):
+    def full(_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    path = tmp_path / "a.png"
+    path.write_bytes(b"before")
+    with pytest.raises(OSError) as raised, replacing(path, keep=keep) as stream:
+        stream.write(b"after")
+    assert (raised.value.errno, raised.value.filename) == (errno.ENOSPC, str(path))
+    assert path.read_bytes() == b"before"
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+@pytest.mark.parametrize("keep", [True, False])
+def test_a_folder_is_refused_before_anything_is_made(tmp_path, keep):
+    begun = False
+    with pytest.raises(IsADirectoryError), replacing(tmp_path, keep=keep):
+        begun = True
+    assert not begun
 
 
 def test_only_our_own_files_are_swept_away(tmp_path):

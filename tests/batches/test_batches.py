@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,9 +18,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sr_cli.cli import enlarging
+from sr_cli.cli import batch, enlarging
+from sr_cli.cli.inputs import Source, find_sources
+from sr_cli.images import Picture
 from sr_cli.images.preview import busiest
 from sr_cli.inference.engine import Engine
+from sr_cli.networks.registry import family
+from sr_cli.zoo import weights
 from tests.batches.conftest import Upscale, draw, names
 from tests.conftest import Outcome
 
@@ -72,6 +77,15 @@ def test_a_pattern_does_not_go_round_in_circles(upscale: Upscale, here: Path) ->
         out = here / f"out{len(pattern)}"
         assert upscale(pattern, "-o", out).status == 0
         assert names(out) == ["a_x4.png"]
+
+
+def test_pictures_are_taken_in_the_order_of_their_names(here: Path) -> None:
+    shuffled = np.random.default_rng(0).permutation(30)
+    for number in shuffled:
+        draw(here / "in" / f"{number:02}.png")
+    for name in ("in", "in/*.png"):
+        found = [source.path.stem for source in find_sources([name], recursive=False)]
+        assert found == [f"{number:02}" for number in range(30)]
 
 
 @pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\0"])
@@ -171,6 +185,16 @@ def test_pictures_of_one_name_in_two_folders(upscale: Upscale, here: Path) -> No
     assert names(here / "out") == first
 
 
+def test_a_longer_name_that_another_picture_has_goes_on_being_its_own(
+    upscale: Upscale, here: Path
+) -> None:
+    for seed, name in enumerate(("a.jpg", "a.png", "a_png.png")):
+        draw(here / "in" / name, seed=seed, size=(4 + seed, 5))
+    assert upscale("in", "-o", "out", "--overwrite").status == 0
+    widths = {name: Image.open(here / "out" / name).width // 4 for name in names(here / "out")}
+    assert sorted(widths.values()) == [4, 5, 6] and widths["a_png_x4.png"] == 6
+
+
 def test_a_picture_named_twice_is_done_once(upscale: Upscale, here: Path) -> None:
     draw(here / "in" / "a.png")
     outcome = upscale("in/a.png", "in", "in/../in/a.png", "in/*.png")
@@ -225,7 +249,7 @@ def test_resuming_makes_again_only_what_does_not_open(upscale: Upscale, here: Pa
     (here / "out" / "2_x4.png").unlink()
     kept = (here / "out" / "3_x4.png").stat()
     outcome = upscale("in", "-o", "out", "--skip-existing")
-    assert outcome.status == 0 and "3 done, 1 skipped, 0 failed" in outcome.err
+    assert outcome.status == 0 and "3 done, 1 skipped, 0 failed" in outcome.err.splitlines()
     assert {name: (here / "out" / name).read_bytes() for name in names(here / "out")} == good
     assert (here / "out" / "3_x4.png").stat().st_mtime_ns == kept.st_mtime_ns
 
@@ -311,6 +335,11 @@ def test_too_little_memory_is_a_sentence(
     assert outcome.status == 1 and "a smaller --tile needs less" in outcome.err
 
 
+def test_what_the_system_says_is_a_reason_with_and_without_a_number() -> None:
+    assert batch.reason(OSError(errno.EIO, "x")) == os.strerror(errno.EIO)
+    assert batch.reason(OSError("a pipe is broken")) == "a pipe is broken"
+
+
 def test_a_full_disk_ends_the_batch_with_one_sentence(
     upscale: Upscale, here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -326,7 +355,9 @@ def test_a_full_disk_ends_the_batch_with_one_sentence(
     monkeypatch.setattr(os, "fsync", full)
     outcome = upscale(".", "-o", "out", "--json")
     assert outcome.status == 1 and len(calls) == 2
-    assert outcome.err.splitlines()[0].endswith("there is no space left to write the picture")
+    told = outcome.err.splitlines()
+    assert told[0].endswith("there is no space left to write the picture")
+    assert told[1] == "1 done, 0 skipped, 3 failed"
     assert names(here / "out") == ["0_x4.png"]
     errors = [json.loads(line).get("error", "") for line in outcome.out.splitlines()]
     assert [error.startswith("not tried") for error in errors] == [False, False, True, True]
@@ -337,6 +368,27 @@ def test_a_device_without_space(upscale: Upscale, here: Path) -> None:
     outcome = upscale(draw(here / "a.png"), "-o", "/dev/full")
     assert outcome.status == 1
     assert outcome.err.strip() == f"{here / 'a.png'}: there is no space left to write the picture"
+
+
+def test_what_is_written_slower_than_the_next_is_made_is_told_too() -> None:
+    second_is_made = threading.Event()
+    told: list[int] = []
+
+    def make(number: int, _: Callable[[], None]) -> int:
+        if number == 1:
+            second_is_made.set()
+        return number
+
+    def put(number: int) -> None:
+        assert number or second_is_made.wait(10)
+
+    work = batch.Work(
+        lambda source, _: int(source.path.name), make, put, told.append, lambda _: False
+    )
+    tally = batch.Tally(3, as_json=False)
+    pairs = [(Source(Path(str(n)), Path(str(n))), Path(f"{n}.png")) for n in range(3)]
+    batch.run(pairs, [work], tally)
+    assert told == [0, 1, 2] and tally.counts == "3 done, 0 skipped, 0 failed"
 
 
 def test_an_interrupt_leaves_whole_files_only_and_says_how_far_it_came(
@@ -356,6 +408,23 @@ def test_an_interrupt_leaves_whole_files_only_and_says_how_far_it_came(
     assert outcome.status == 130
     assert names(here / "out") == ["0_x4.png"]
     assert "1 done, 0 skipped, 0 failed, 2 not reached" in outcome.err
+
+
+def test_an_interrupt_ends_the_work_of_every_device(
+    upscale: Upscale, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(60):
+        draw(here / f"{number:02}.png")
+    calls = []
+
+    def interrupted(_: int) -> None:
+        calls.append(1)
+        if len(calls) == 2:
+            raise SystemExit(130)
+
+    monkeypatch.setattr(os, "fsync", interrupted)
+    assert upscale(".", "-o", "out", "--device", "cpu,cpu").status == 130
+    assert len(names(here / "out")) < 30
 
 
 @linux
@@ -497,6 +566,16 @@ def test_another_enlargement_than_the_models(upscale: Upscale, here: Path) -> No
         assert large.size == (78, 50) and large.mode == "RGBA"
 
 
+def test_tiles_that_are_blended_are_told(program: Callable[..., Outcome], here: Path) -> None:
+    options = {"features": 32, "blocks": 1, "estimator_blocks": 1, "iterations": 1}
+    network = family("DANv1").build(**options)
+    weights.write(here / "v1.safetensors", network.state_dict(), "DANv1", options)
+    draw(here / "a.png", size=(40, 8))
+    run = ("upscale", "a.png", "-m", "v1.safetensors", "--overwrite", "--tile")
+    assert "its tiles overlap and are blended" in program(*run, 16).err
+    assert program(*run, 0).err == ""
+
+
 def test_all_orientations_averaged(upscale: Upscale, here: Path) -> None:
     draw(here / "a.png", size=(31, 20))
     outcome = upscale("a.png", "--tta", "--json")
@@ -602,6 +681,18 @@ def test_the_detail_shown_is_where_most_happens() -> None:
     huge[::2, :40] = 1  # most happens at the edge, which is not looked at
     huge[::4, 3000:3100] = 1
     assert busiest(huge) == (0, 64, 2973, 3101)
+
+
+@pytest.mark.parametrize("height", [7, 50, 300])
+def test_the_detail_shown_is_the_same_however_its_rows_come(height: int) -> None:
+    rgb = np.random.default_rng(0).random((400, 130, 3), dtype=np.float32)
+    rgb[:100] = rgb[250:] = 0.5  # so that it has rows of the result above and below it
+    large = np.repeat(np.repeat(rgb, 2, axis=0), 2, axis=1)
+    whole, parts = (enlarging._Detail(Picture(rgb), 2) for _ in range(2))
+    whole.see(0, large)
+    for first in range(0, len(large), height):
+        parts.see(first, large[first : first + height])
+    assert parts.before_and_after() == whole.before_and_after()
 
 
 @pytest.mark.parametrize("large", [False, True])

@@ -82,6 +82,23 @@ def test_a_large_picture_is_the_same(
             assert np.array_equal(np.asarray(one), np.asarray(other))
 
 
+@pytest.mark.parametrize("options", [("--outscale", 2.5), ("--tta",), ("--format", "jpg")])
+def test_a_large_picture_gets_what_was_asked_for(
+    upscale: Upscale,
+    here: Path,
+    everything_is_large: None,
+    monkeypatch: pytest.MonkeyPatch,
+    options: tuple[object, ...],
+) -> None:
+    draw(here / "a.png", size=(40, 30))
+    how = ("--precision", "fp32", *options)
+    assert upscale("a.png", "-o", "large/", *how).status == 0
+    monkeypatch.setattr("sr_cli.cli.enlarging.GROWING_FROM", 1 << 60)
+    assert upscale("a.png", "-o", "small/", *how).status == 0
+    (large,), (small,) = (list((here / folder).iterdir()) for folder in ("large", "small"))
+    assert large.name == small.name and large.read_bytes() == small.read_bytes()
+
+
 def test_a_full_disk_in_the_midst_of_a_large_picture(
     upscale: Upscale, here: Path, everything_is_large: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -72,9 +72,9 @@ def test_who_waits_for_a_pipe_can_be_stopped(
     assert names(here) == ["pipe.png"]
 
 
-@pytest.mark.parametrize("name", ["tree", "tree/*", "tree/**"])
-def test_a_folder_within_that_cannot_be_read_is_told(
-    upscale: Upscale, here: Path, monkeypatch: pytest.MonkeyPatch, name: str
+@pytest.mark.parametrize("named", ["tree", "tree/*", "tree/**", "tree/sub tree/a.png"])
+def test_a_folder_that_cannot_be_read_is_told(
+    upscale: Upscale, here: Path, monkeypatch: pytest.MonkeyPatch, named: str
 ) -> None:
     draw(here / "tree" / "a.png")
     draw(here / "tree" / "sub" / "b.png")
@@ -90,7 +90,7 @@ def test_a_folder_within_that_cannot_be_read_is_told(
 
     monkeypatch.setattr(os, "scandir", guarded(scandir))
     monkeypatch.setattr(os, "listdir", guarded(listdir))
-    done = upscale(name, "--recursive", "-o", "out/", "--json")
+    done = upscale(*named.split(), "--recursive", "-o", "out/", "--json")
     assert done.status == 1
     assert "sub: the folder cannot be read: Permission denied" in done.err
     lines = [json.loads(line) for line in done.out.splitlines()]
@@ -167,6 +167,15 @@ def test_results_of_any_suffix_and_place_are_not_enlarged_again(
     assert names(here / "more") == ["a_x4.png", "ab_x4_x4.png"]  # of which ab is not here
     named = upscale("in/a.png", "in/a_one.png", "-o", "named")  # as was asked for
     assert named.status == 0 and names(here / "named") == ["a_one_x4.png", "a_x4.png"]
+
+
+def test_results_are_enlarged_once_more_where_they_are_asked_for_alone(
+    upscale: Upscale, here: Path
+) -> None:
+    draw(here / "in" / "a.png")
+    for source, target in (("in", "once"), ("once", "twice")):
+        assert upscale(source, "-o", target, "--suffix", "").status == 0
+        assert names(here / target) == ["a.png"]
 
 
 def test_results_of_equal_names_below_their_folder_are_not_enlarged_again(

@@ -270,6 +270,7 @@ def test_degrade_is_repeatable_and_its_json_can_be_replayed(
     assert first.shape == (30, 35, 3)
     assert (first == np.asarray(Image.open(tmp_path / "b" / "sharp.png"))).all()
     theta = tmp_path / "a" / "sharp.json"
+    assert json.loads(theta.read_text())["seed"] == 0
     program("degrade", tmp_path / "sharp.png", "-o", tmp_path / "c", "--degradation", theta)
     again = json.loads((tmp_path / "c" / "sharp.json").read_text())["vector"]
     assert again == pytest.approx(json.loads(theta.read_text())["vector"], abs=1e-5)

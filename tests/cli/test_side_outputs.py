@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import pytest
 from PIL import Image
 
 from sr_cli.cli import console, side_outputs
+from sr_cli.degradation.two_stage import SMALLEST_SIDE
 from sr_cli.images import DiskFullError
 from tests.conftest import Outcome, scene
 
@@ -110,6 +112,13 @@ def test_what_cannot_be_written_is_said_before_the_work(
     assert below_a_file.out == ""
 
 
+@pytest.mark.skipif(os.name != "posix", reason="modes of POSIX")
+def test_a_file_that_may_be_run_is_no_folder(photo: Path) -> None:
+    photo.chmod(0o755)
+    with pytest.raises(console.CommandError, match="may not be written to"):
+        side_outputs.check(photo / "page.html", overwrite=False)
+
+
 def test_missing_folders_are_made(
     program: Program, photo: Path, tiny_weights: Path, tmp_path: Path
 ) -> None:
@@ -117,6 +126,15 @@ def test_missing_folders_are_made(
     assert program(*side_output("estimate-degradation", photo, tiny_weights, plot)).status == 0
     with Image.open(plot) as drawn:
         assert drawn.format == "PNG"
+
+
+def test_there_is_no_plot_of_nothing(
+    program: Program, photo: Path, tiny_weights: Path, tmp_path: Path
+) -> None:
+    photo.write_bytes(b"")
+    outcome = program(*side_output("estimate-degradation", photo, tiny_weights, tmp_path / "a.svg"))
+    assert outcome.status == 1 and outcome.err == f"{photo}: the file is empty\n"
+    assert not (tmp_path / "a.svg").exists()
 
 
 def test_names_are_drawn_as_they_are_written(
@@ -184,6 +202,8 @@ def test_degrade_goes_on_after_what_cannot_be_written(
         ('{"vector": [0]}\n{"vector": [0]}\n', "2 estimates"),
         ('{"layout": "blur", "vector": [0, 0]}', "'blur'"),
         (json.dumps({"vector": ["1"] * 42}), "no degradation vector"),
+        (json.dumps({"degradation": {"layout": None, "vector": [0] * 42}}), "no degradation"),
+        (json.dumps({"degradation": {"vector": [0] * 41}}), "no degradation vector"),
         ('{"vector": [' + ", ".join(["NaN"] * 42) + "]}", "no degradation vector"),
     ],
 )
@@ -195,6 +215,30 @@ def test_what_cannot_be_replayed_is_told_apart(
     refused = program("degrade", photo, "-o", tmp_path / "bad", "--degradation", facts)
     assert refused.status == 1 and complaint in refused.err
     assert len(refused.err.strip().splitlines()) == 1
+
+
+def test_degrade_without_the_file_to_be_replayed_is_one_sentence(
+    program: Program, photo: Path, tmp_path: Path
+) -> None:
+    missing = tmp_path / "none.json"
+    refused = program("degrade", photo, "-o", tmp_path / "bad", "--degradation", missing)
+    assert (refused.status, refused.err) == (
+        1,
+        f"sr-cli: Cannot read {missing}: {os.strerror(errno.ENOENT)}.\n",
+    )
+
+
+def test_degrade_names_what_is_too_small_and_cuts_what_does_not_divide(
+    program: Program, tmp_path: Path
+) -> None:
+    for width in (SMALLEST_SIDE - 1, SMALLEST_SIDE, SMALLEST_SIDE + 3):
+        Image.fromarray(scene(90, width)).save(tmp_path / f"{width}.png")
+    outcome = program("degrade", tmp_path, "-o", tmp_path / "bad")
+    assert outcome.status == 1
+    small = tmp_path / f"{SMALLEST_SIDE - 1}.png"
+    assert outcome.err == f"{small}: its sides must be at least {SMALLEST_SIDE} pixels\n"
+    sizes = [Image.open(path).size for path in sorted((tmp_path / "bad").glob("*.png"))]
+    assert sizes == [(SMALLEST_SIDE // 4, 22)] * 2
 
 
 def test_degrade_writes_into_a_folder_of_any_name(
@@ -271,3 +315,11 @@ def test_a_picture_for_a_closed_standard_output_is_refused(
     monkeypatch.setattr(console, "closed", {"stdout"})
     refused = program("upscale", photo, "-o", "-")
     assert refused.status == 2 and "standard output is closed" in refused.err
+
+
+def test_a_picture_does_not_go_to_a_terminal(
+    program: Program, photo: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    refused = program("upscale", photo, "-o", "-")
+    assert (refused.status, refused.out) == (2, "") and "go to the terminal" in refused.err

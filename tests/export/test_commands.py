@@ -23,7 +23,7 @@ from PIL import Image
 from sr_cli.degradation.layout import TWO_STAGE
 from sr_cli.export import cache, making
 from sr_cli.inference.errors import InferenceError
-from sr_cli.opening import open_model
+from sr_cli.opening import open_model, torch_device
 from tests.conftest import Outcome, scene
 
 ROOT = Path(__file__).parents[2]
@@ -211,10 +211,75 @@ def test_any_model_is_exported_once(
     assert list(kept.parent.iterdir()) == [kept]
 
 
-def test_what_onnx_runtime_cannot_do_is_said(tiny_weights: Path) -> None:
-    for precision, words in (("bf16", "needs --backend torch"), ("fp16", "slow on CPUs")):
-        with pytest.raises(InferenceError, match=words):
-            open_model(str(tiny_weights), "cpu", precision, "onnx")  # type: ignore[arg-type]
+@pytest.mark.parametrize(
+    ("backend", "place", "precision", "words"),
+    [
+        ("onnx", "cpu", "bf16", "needs --backend torch"),
+        ("onnx", "cpu", "fp16", "slow on CPUs; use --precision fp32 or int8"),
+        ("onnx", "cuda:0", "int8", "is for CPUs"),
+        ("torch", "cpu", "int8", "needs --backend onnx"),
+        ("torch", "cpu", "fp16", "slow on CPUs; use --precision bf16 or fp32"),
+    ],
+)
+def test_what_a_backend_cannot_do_is_said(
+    tiny_weights: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    backend: Any,
+    place: str,
+    precision: Any,
+    words: str,
+) -> None:
+    monkeypatch.setattr("sr_cli.inference.onnx_backend.place", lambda _: place)
+    with pytest.raises(InferenceError, match=words):
+        open_model(str(tiny_weights), place, precision, backend)
+
+
+@pytest.mark.parametrize(
+    ("place", "told", "taken"),
+    [
+        ("cpu", "auto", "fp32"),
+        ("cpu", "int8", "int8"),
+        ("cuda:0", "auto", "fp16"),
+        ("cuda:0", "fp16", "fp16"),
+        ("cuda:0", "fp32", "fp32"),
+    ],
+)
+@pytest.mark.parametrize("has_torch", [True, False])
+def test_onnx_runtime_computes_in_what_is_told_or_fast(
+    tiny_weights: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    place: str,
+    told: Any,
+    taken: str,
+    has_torch: bool,
+) -> None:
+    """Without torch it need not be asked for."""
+
+    class ExportedError(Exception):
+        pass
+
+    def exported(name: str, precision: str, _: object) -> None:
+        raise ExportedError(name, precision)
+
+    monkeypatch.setattr("sr_cli.inference.onnx_backend.place", lambda _: place)
+    monkeypatch.setattr(cache, "exported", exported)
+    if not has_torch:
+        monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    with pytest.raises(ExportedError) as raised:
+        open_model(str(tiny_weights), place, told, "onnx" if has_torch else "auto")
+    assert raised.value.args == (str(tiny_weights), taken)
+
+
+@pytest.mark.parametrize(
+    ("has_cuda", "has_mps", "taken"),
+    [(True, True, "cuda"), (False, True, "mps"), (False, False, "cpu")],
+)
+def test_torch_takes_the_fastest_device_there_is(
+    monkeypatch: pytest.MonkeyPatch, has_cuda: bool, has_mps: bool, taken: str
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: has_cuda)
+    monkeypatch.setattr("torch.backends.mps.is_available", lambda: has_mps)
+    assert torch_device("auto").type == taken
 
 
 def test_onnx_runtime_keeps_nothing_of_its_user(

@@ -94,6 +94,7 @@ SPOILT: dict[str, tuple[Callable[[ModelProto], None], str]] = {
     "newer": (saying(format="2"), "made by a newer sr-cli"),
     "without metadata": (without_metadata, "is damaged"),
     "format": (saying(format="first"), "is damaged"),
+    "precision": (saying(precision="fp8"), "is damaged"),
     "scale of no number": (saying(scale="four"), "is damaged"),
     "scale 0": (saying(scale="0"), "is damaged"),
     "other scale": (saying(scale="2"), "is damaged"),

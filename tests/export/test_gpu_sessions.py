@@ -165,6 +165,27 @@ def test_where_engines_cannot_be_kept_tensorrt_is_left_out(
     assert all(list(one.providers.items()) == WITHOUT for one in sessions.made)
 
 
+@pytest.mark.parametrize(("devices", "has_provider"), [(2, True), (1, True), (0, True), (2, False)])
+def test_devices_are_those_that_the_driver_and_onnx_runtime_have(
+    monkeypatch: pytest.MonkeyPatch, devices: int, has_provider: bool
+) -> None:
+    monkeypatch.setattr(onnx_backend, "_cuda_devices", lambda: devices)
+    provider = ["CUDAExecutionProvider"] * has_provider
+    monkeypatch.setattr(ort, "get_available_providers", lambda: [*provider, "CPUExecutionProvider"])
+    usable = devices if has_provider else 0
+    assert onnx_backend.place("auto") == ("cuda:0" if usable else "cpu")
+    assert onnx_backend.place("cpu") == "cpu"
+    for number, names in enumerate((("cuda", "cuda:0"), ("cuda:1",), ("cuda:2",))):
+        for name in names:
+            if number < usable:
+                assert onnx_backend.place(name) == f"cuda:{number}"
+            else:
+                with pytest.raises(InferenceError, match=f"'{name}' is not usable here"):
+                    onnx_backend.place(name)
+    with pytest.raises(InferenceError, match="not on 'mps'"):
+        onnx_backend.place("mps")
+
+
 def test_libraries_that_are_missing_are_not_told_on_standard_output(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

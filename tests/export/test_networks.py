@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -13,6 +16,7 @@ from onnx import TensorProto, numpy_helper
 from sr_cli.export import making
 from sr_cli.export.unrolled import EXAMPLE
 from sr_cli.export.verify import verify
+from sr_cli.inference import onnx_backend
 from sr_cli.inference.engine import Engine
 from sr_cli.inference.errors import InferenceError
 from sr_cli.inference.onnx_backend import OnnxBackend, _run_bound
@@ -65,6 +69,27 @@ def test_what_differs_is_refused(file: OnnxFile, network: SuperResolver) -> None
     other = type(network)(features=8, blocks=5, iterations=3).eval()
     with pytest.raises(InferenceError, match="differs from torch"):
         verify(file, other)
+
+
+def test_what_makes_another_picture_or_says_something_else_is_refused(
+    file: OnnxFile, network: SuperResolver
+) -> None:
+    smaller = type(network)(scale=2, features=8, blocks=5, iterations=3)
+    for other in (smaller, EDSR(features=8, blocks=1)):
+        with pytest.raises(InferenceError, match="makes a picture of another shape"):
+            verify(file, other.eval())
+    biased = copy.deepcopy(network)
+    biased.degradation_tail.bias.data += 0.01
+    with pytest.raises(InferenceError, match=r"differs from torch by up to 0\.01,"):
+        verify(file, biased)
+
+
+def test_what_shows_in_tiles_alone_is_refused(file: OnnxFile, network: SuperResolver) -> None:
+    *others, last = file.facts.steps
+    steps = (*others, replace(last, halo=0))
+    cut = OnnxFile(file.model, replace(file.facts, steps=steps), "cut")
+    with pytest.raises(InferenceError, match="differs from torch"):
+        verify(cut, network)
 
 
 def test_what_gives_no_numbers_is_refused(file: OnnxFile, network: SuperResolver) -> None:
@@ -135,3 +160,41 @@ def test_transfers_by_binding_change_nothing(file: OnnxFile) -> None:
     right = session.run(None, inputs)
     bound = _run_bound(session, inputs, "cpu", 0)
     assert all(np.array_equal(a, b) for a, b in zip(right, bound, strict=True))
+
+
+# Two processors of two cores of two threads each.
+CPUINFO = "".join(
+    f"processor : {number}\nphysical id : {number % 2}\ncore id : {number // 2 % 2}\n\n"
+    for number in range(8)
+)
+
+
+@pytest.mark.parametrize(
+    ("files", "told", "expected"),
+    [
+        ({}, None, 8),
+        ({"cpu.max": "max 100000"}, None, 8),
+        ({"cpu.max": "250000 100000"}, None, 3),
+        ({"cpu.max": "50000 100000"}, None, 1),
+        ({"cpuinfo": CPUINFO}, None, 4),
+        ({"cpuinfo": CPUINFO, "cpu.max": "250000 100000"}, None, 3),
+        ({"cpuinfo": "processor : 0\n"}, "", 8),
+        ({"cpuinfo": CPUINFO}, "6", 6),
+        ({"cpuinfo": CPUINFO}, "0", 4),
+    ],
+)
+def test_threads_are_as_many_as_is_said_or_as_there_are_cores_for(
+    files: dict[str, str],
+    told: str | None,
+    expected: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    monkeypatch.setattr(onnx_backend, "Path", lambda name: tmp_path / Path(name).name)
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {*range(8)}, raising=False)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    if told is not None:
+        monkeypatch.setenv("OMP_NUM_THREADS", told)
+    assert onnx_backend.threads() == expected

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import numpy as np
+import onnx
 import pytest
 import torch
-from onnx import TensorProto
+from onnx import TensorProto, helper, numpy_helper
 
 from sr_cli.export import making
+from sr_cli.export.halved import halved
 from sr_cli.export.verify import verify
 from sr_cli.inference.engine import Engine
 from sr_cli.inference.errors import InferenceError
 from sr_cli.inference.onnx_backend import OnnxBackend
-from sr_cli.inference.onnx_file import OnnxFile
+from sr_cli.inference.onnx_file import OnnxFile, value_name
+from sr_cli.inference.runtime import ort
 from sr_cli.networks.dan import DAN
 from sr_cli.networks.danv1 import DANv1
 from tests.conftest import scene
@@ -41,6 +44,61 @@ def test_half_precision_is_close(half: OnnxFile, network: DAN) -> None:
     assert differences.estimate < 1e-3
     assert outer_types(half) == {TensorProto.FLOAT}
     assert OnnxBackend(half).store_dtype == np.float16
+
+
+def test_half_precision_spares_the_picture_on_its_way_in_and_what_becomes_of_averages(
+    half: OnnxFile,
+) -> None:
+    graph = half.model.graph
+    kinds = {one.name: one.data_type for one in graph.initializer}
+    weights = {node.input[1] for node in graph.node if node.op_type == "Conv"}
+    for part, kind in (
+        ("image_head", TensorProto.FLOAT),
+        ("degradation_tail", TensorProto.FLOAT),
+        ("estimator.body", TensorProto.FLOAT16),
+        ("restorer.body", TensorProto.FLOAT16),
+    ):
+        assert {kinds[name] for name in weights if part in name} == {kind}, part
+    kinds |= {one.name: one.type.tensor_type.elem_type for one in graph.value_info}
+    for step in half.facts.steps:
+        if step.kind != "map":
+            assert kinds[value_name(step.output)] == TensorProto.FLOAT, step.output
+
+
+def test_operators_get_the_precision_that_they_are_defined_for() -> None:
+    random = np.random.default_rng(0)
+    weights = {name: random.normal(0, 0.1, (3, 3, 3, 3)).astype(np.float32) for name in "ab"}
+    factors = np.array([1, 1, 2, 2], np.float32)
+    constants = [
+        numpy_helper.from_array(value, name) for name, value in {**weights, "by": factors}.items()
+    ]
+    nodes = [
+        helper.make_node("Conv", ["lr", "a"], ["x"], pads=[1] * 4),
+        helper.make_node("Resize", ["x", "", "by"], ["y"], mode="nearest"),
+        helper.make_node("Size", ["y"], ["count"]),
+        helper.make_node("Cast", ["count"], ["number"], to=TensorProto.FLOAT),
+        helper.make_node("Div", ["y", "number"], ["z"]),
+        helper.make_node("Conv", ["z", "b"], ["sr"], pads=[1] * 4),
+    ]
+    lr, sr = (
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 3, side, side])
+        for name, side in (("lr", 8), ("sr", 16))
+    )
+    graph = helper.make_graph(nodes, "net", [lr], [sr], constants)
+    model = helper.make_model(graph, ir_version=10, opset_imports=[helper.make_opsetid("", 18)])
+    half = halved(model, ())
+    onnx.checker.check_model(half, full_check=True)
+    types = {one.name: one.data_type for one in half.graph.initializer}
+    assert types["by"] == TensorProto.FLOAT and TensorProto.FLOAT16 in types.values()
+    given = {"lr": random.random((1, 3, 8, 8), np.float32)}
+    right, found = (
+        ort.InferenceSession(one.SerializeToString(), providers=["CPUExecutionProvider"]).run(
+            None, given
+        )[0]
+        for one in (model, half)
+    )
+    assert found.dtype == np.float32
+    assert np.abs(found - right).max() < 1e-2 * np.abs(right).max()
 
 
 def test_an_estimate_beyond_half_precision_is_refused() -> None:
@@ -90,6 +148,7 @@ def test_eight_bits_are_where_the_work_is(bytes_: OnnxFile) -> None:
     ]
     assert weights.count("DequantizeLinear") >= 2 * 2 * 5  # the Restorer's, in both iterations
     assert TensorProto.INT8 in kinds.values()
+    spared = ("estimator", "degradation", "image_head", "image_tail.2")
     for node in graph.node:
-        if node.op_type == "Conv" and "estimator" in node.input[1]:
+        if node.op_type == "Conv" and any(part in node.input[1] for part in spared):
             assert kinds[node.input[1]] == TensorProto.FLOAT

@@ -130,28 +130,36 @@ def srgb() -> bytes:
     return ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 
 
+def _table(inputs: int, outputs: int, grid: int, values: np.ndarray) -> bytes:
+    """An ICC table of 8 bits, between curves that change nothing."""
+    ramp = bytes(range(256))
+    head = b"mft1" + bytes(4) + bytes([inputs, outputs, grid, 0])
+    identity = b"".join(_fixed(float(i == j)) for i in range(3) for j in range(3))
+    clut = np.rint(np.clip(values, 0, 255)).astype(np.uint8).tobytes()
+    return head + identity + ramp * inputs + clut + ramp * outputs
+
+
+def scanner() -> bytes:
+    """A profile of colours that leads from them, as scanners' do, and not back."""
+    r, g, b = np.meshgrid(*[np.linspace(0, 1, 9)] * 3, indexing="ij")
+    lab = [255 * (r + g + b) / 3, 128 + 60 * (r - g), 128 + 30 * (r + g - 2 * b)]
+    return _profile(b"RGB ", b"Lab ", {b"A2B0": _table(3, 3, 9, np.stack(lab, axis=-1))})
+
+
 def ink() -> bytes:
     """A CMYK profile of tables: lightness falls with the inks, colour follows them."""
-
-    def table(inputs: int, outputs: int, grid: int, values: np.ndarray) -> bytes:
-        ramp = bytes(range(256))
-        head = b"mft1" + bytes(4) + bytes([inputs, outputs, grid, 0])
-        identity = b"".join(_fixed(float(i == j)) for i in range(3) for j in range(3))
-        clut = np.rint(np.clip(values, 0, 255)).astype(np.uint8).tobytes()
-        return head + identity + ramp * inputs + clut + ramp * outputs
-
     steps = np.linspace(0.0, 1.0, 9)
     c, m, y, k = np.meshgrid(steps, steps, steps, steps, indexing="ij")
     light = (1 - k) * (1 - (c + m + y) / 3)
     lab = [255 * light, 128 + 60 * (m - c) * (1 - k), 128 + 60 * (y - (c + m) / 2) * (1 - k)]
-    to_lab = table(4, 3, 9, np.stack(lab, axis=-1))
+    to_lab = _table(4, 3, 9, np.stack(lab, axis=-1))
     lightness, a, b = np.meshgrid(*[np.linspace(0, 255, 17)] * 3, indexing="ij")
     # Without black: solve the three equations above for c, m and y.
     cover = 3 * (1 - lightness / 255)
     difference, excess = (a - 128) / 60, (b - 128) / 60
     both = (cover - excess) / 1.5
     inks = [(both - difference) / 2, (both + difference) / 2, cover - both, 0 * both]
-    from_lab = table(3, 4, 17, 255 * np.clip(np.stack(inks, axis=-1), 0, 1))
+    from_lab = _table(3, 4, 17, 255 * np.clip(np.stack(inks, axis=-1), 0, 1))
     return _profile(b"CMYK", b"Lab ", {b"A2B0": to_lab, b"B2A0": from_lab})
 
 

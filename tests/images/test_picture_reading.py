@@ -11,9 +11,17 @@ import zlib
 import made
 import numpy as np
 import pytest
-from PIL import Image, PngImagePlugin
+from PIL import Image, ImageCms, PngImagePlugin
 
-from sr_cli.images import PictureError, PixelLimitError, encode, find_pictures, read
+from sr_cli.images import (
+    Metadata,
+    Picture,
+    PictureError,
+    PixelLimitError,
+    encode,
+    find_pictures,
+    read,
+)
 
 
 def stream_of(image: Image.Image, format: str, **options) -> io.BytesIO:
@@ -62,6 +70,13 @@ def test_every_orientation_ends_upright(format, orientation):
     written = Image.open(io.BytesIO(data))
     assert written.size == (96, 64)
     assert written.getexif().get(274, 1) == 1
+
+
+@pytest.mark.parametrize("orientation", [0, 9])
+def test_an_orientation_that_there_is_not_turns_nothing(orientation):
+    image = Image.fromarray(np.arange(24, dtype=np.uint8).reshape(4, 6))
+    picture = read(stream_of(image, "PNG", exif=b"Exif\0\0" + made.exif(orientation)))
+    assert np.rint(picture.rgb[..., 0] * 255).ravel().tolist() == list(range(24))
 
 
 def test_deep_pixels_are_turned_too():
@@ -185,6 +200,75 @@ def test_ppm_of_any_depth(top):
     picture = read(io.BytesIO(b"P6 1 1 %d\n" % top + body))
     assert np.allclose(picture.rgb[0, 0], [0, 1, (top // 2) / top], atol=1e-5)
     assert picture.metadata.bit_depth == (16 if top > 255 else 8)
+
+
+def test_a_ppm_brighter_than_its_white_is_damaged():
+    body = np.array([0, 1024, 5], dtype=">u2").tobytes()
+    assert "damaged" in sentence(io.BytesIO(b"P6 1 1 1023\n" + body))
+
+
+def test_tiff_of_12_bits():
+    levels = [0, 1, 2048, 4095]
+    data = int("".join(f"{level:012b}" for level in levels), 2).to_bytes(6, "big")
+    said = {256: 4, 257: 1, 258: 12, 259: 1, 262: 1, 273: 122, 277: 1, 278: 1, 279: 6}
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in said.items())
+    file = struct.pack("<2sHIH", b"II", 42, 8, len(said)) + entries + bytes(4) + data
+    assert len(file) == 122 + 6
+    picture = read(io.BytesIO(file))
+    expected = [level / 4095 * 65535 for level in levels]
+    # The last bits are filled with the first ones, which is exact at black and white.
+    assert np.rint(picture.rgb[0, :, 0] * 65535).tolist() == pytest.approx(expected, abs=1)
+    assert picture.rgb[0, [0, -1]].tolist() == [[0.0] * 3, [1.0] * 3]
+
+
+def test_tiff_of_cielab():
+    colours = np.random.default_rng(0).integers(40, 216, (6, 8, 3)).astype(np.uint8)
+    profiles = [ImageCms.createProfile(name) for name in ("sRGB", "LAB")]
+    lab = ImageCms.profileToProfile(Image.fromarray(colours), *profiles, outputMode="LAB")
+    own = ImageCms.ImageCmsProfile(profiles[1]).tobytes()
+    picture = read(stream_of(lab, "TIFF", icc_profile=own))
+    # A step of L, a or b in 8 bits is up to eight levels of sRGB.
+    assert np.abs(picture.rgb * 255 - colours).max() <= 8
+    assert picture.metadata.color_model == "rgb"
+    assert picture.metadata.icc_profile is None and picture.metadata.notes == ()
+
+
+def test_deep_channels_in_planes_are_refused_with_a_reason():
+    data = bytearray(encode(made.picture(depth=16), format="tiff"))
+    at = data.index(struct.pack("<HHI", 284, 3, 1))
+    data[at + 8] = 2
+    assert "separate planes" in sentence(io.BytesIO(data))
+
+
+def test_exif_among_the_texts_of_a_png_turns_it_and_is_no_text():
+    """As ImageMagick writes it."""
+    block = b"Exif\0\0" + made.exif(6)
+    info = PngImagePlugin.PngInfo()
+    info.add_text("Raw profile type exif", f"\nexif\n{len(block):8}\n{block.hex()}\n", zip=True)
+    picture = read(stream_of(Image.new("RGB", (6, 4)), "PNG", pnginfo=info))
+    assert picture.rgb.shape == (6, 4, 3) and picture.metadata.texts == ()
+    assert made.tags_of(picture.metadata.exif)[made.MODEL] == "Test Camera"
+
+
+def test_colours_of_16_bits_that_were_multiplied_by_alpha_are_as_they_were():
+    rng = np.random.default_rng(0)
+    colours, alpha = rng.integers(0, 65536, (12, 20, 3)), rng.integers(1, 65536, (12, 20))
+    alpha[0], alpha[1] = 65535, 0
+    share = alpha[..., None] / 65535
+    said = Metadata(bit_depth=16, has_alpha=True)
+    rgb = (colours * share / 65535).astype(np.float32)
+    rgb[2], share[2] = 1, 9 / 65535  # brighter than white
+    multiplied = Picture(rgb, share[..., 0], said)
+    data = bytearray(encode(multiplied, format="tiff"))
+    at = data.index(struct.pack("<HHI", 338, 3, 1))
+    data[at + 8] = 1  # alpha that is multiplied into the colours
+    found = read(io.BytesIO(data))
+    assert np.array_equal(np.rint(found.alpha * 65535), np.rint(share[..., 0] * 65535))
+    assert (np.rint(found.rgb[0] * 65535) == colours[0]).all()
+    assert not found.rgb[1].any() and (found.rgb[2] == 1).all()
+    # Both files and pictures are rounded to 16 bits, the former before the division.
+    apart = np.abs(found.rgb[3:] * 65535 - colours[3:])
+    assert (apart <= 0.51 / share[3:] + 0.51).all()
 
 
 def test_tiff_where_zero_is_white():

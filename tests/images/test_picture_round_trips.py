@@ -147,6 +147,16 @@ def test_exif_speaks_of_the_new_picture(format, order):
     assert b"the old picture" not in data
 
 
+def test_a_thumbnail_in_the_midst_of_exif_is_blanked():
+    from sr_cli.images import exif
+
+    thumbnail, note = b"\xff\xd8 the old picture \xff\xd9" * 20, b"a maker's note"
+    block = made.exif(thumbnail=thumbnail) + note
+    edited = exif.edited(block, width=192, height=128)
+    assert b"the old picture" not in edited
+    assert edited[-len(note) :] == note and len(edited) == len(block)
+
+
 def test_exif_sizes_beyond_16_bits_are_widened():
     from sr_cli.images import exif
 
@@ -155,7 +165,17 @@ def test_exif_sizes_beyond_16_bits_are_widened():
     assert (tags[made.WIDTH], tags[made.HEIGHT]) == (70_000, 80_000)
 
 
-@pytest.mark.parametrize("software", ["x", "abc", "sr-cli 0.1.0"])
+def test_sizes_in_the_first_directory_of_exif_are_the_new_ones_too():
+    from sr_cli.images import exif
+
+    block = Image.Exif()
+    block[256], block[257] = 96, 64
+    large = exif.edited(block.tobytes().removeprefix(b"Exif\0\0"), width=192, height=128)
+    tags = made.tags_of(large)
+    assert (tags[256], tags[257]) == (192, 128)
+
+
+@pytest.mark.parametrize("software", ["x", "abc", "abcd", "sr-cli 0.1.0"])
 def test_software_is_named_where_there_was_no_exif(software):
     for format in ("png", "jpeg", "webp", "tiff", "avif"):
         block = again(made.picture(), format, software=software).metadata.exif
@@ -215,6 +235,17 @@ def test_srgb_is_kept_bit_for_bit_under_its_own_profile():
 def test_colours_asked_for_in_srgb_say_so():
     picture = read(saved(np.full((4, 4, 3), 120, np.uint8), made.display_p3()))
     found = again(picture, "png", color="srgb")
+    assert ImageCms.getProfileDescription(
+        ImageCms.ImageCmsProfile(io.BytesIO(found.metadata.icc_profile))
+    ).startswith("sRGB")
+    assert np.abs(found.rgb - picture.rgb).max() <= 0.51 / 255
+
+
+def test_a_profile_that_works_one_way_only_gives_way_to_srgb():
+    colours = np.random.default_rng(4).integers(90, 170, (8, 8, 3)).astype(np.uint8)
+    picture = read(saved(colours, made.scanner()))
+    assert np.abs(picture.rgb * 255 - colours).max() > 3  # there was something to convert
+    found = again(picture, "png")
     assert ImageCms.getProfileDescription(
         ImageCms.ImageCmsProfile(io.BytesIO(found.metadata.icc_profile))
     ).startswith("sRGB")

@@ -25,6 +25,7 @@ from sr_cli.images import (
     write,
     write_rows,
 )
+from sr_cli.images.formats import faithful
 
 
 def test_the_ending_names_the_format(tmp_path):
@@ -123,6 +124,19 @@ def test_pictures_too_large_for_a_format():
     with pytest.raises(PictureError, match="webp holds at most 16383 pixels a side"):
         encode(wide, format="webp")
     assert read(io.BytesIO(encode(wide, format="png"))).width == 16384
+
+
+@pytest.mark.parametrize(("format", "side"), [("jpeg", 65500), ("webp", 16383)])
+def test_a_picture_as_large_as_its_format_takes(format, side):
+    tall = Picture(np.zeros((side, 1, 3), np.float32))
+    assert read(io.BytesIO(encode(tall, format=format))).height == side
+
+
+def test_the_default_format_has_room_for_the_picture():
+    def default(side):
+        return faithful("webp", lossless=True, alpha=False, longest=side)
+
+    assert (default(16383), default(16384)) == ("webp", "png")
 
 
 @pytest.mark.parametrize("quality", [0, 101, -1])

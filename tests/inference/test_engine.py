@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import errno
+import json
 import mmap
 import os
+import re
 import tempfile
 import tracemalloc
 from collections.abc import Callable, Sequence
@@ -24,11 +26,11 @@ from sr_cli.inference.memory import automatic_tile
 from sr_cli.inference.plan import Step, from_json, steps_of, to_json
 from sr_cli.inference.store import Memory
 from sr_cli.inference.tiles import band_windows
-from sr_cli.inference.torch_backend import TorchBackend, torch_engine
+from sr_cli.inference.torch_backend import TorchBackend, automatic_precision, torch_engine
 from sr_cli.inference.walk import Tiling, Walk
-from sr_cli.networks.dan import DAN
+from sr_cli.networks.dan import BLOCK_HALO, DAN, HEAD_HALO, TAIL_HALO
 from sr_cli.networks.danv2 import DANv2
-from sr_cli.networks.stages import LR, POSITION, SR, Stage, SuperResolver
+from sr_cli.networks.stages import DEGRADATION, LR, POSITION, SR, Stage, SuperResolver
 from tests.conftest import scene
 
 CPU = torch.device("cpu")
@@ -69,6 +71,28 @@ def test_tiles_shrink_when_memory_runs_out_and_the_picture_goes_on() -> None:
     assert len(result.notes) == 1 and "memory ran out" in result.notes[0]
 
 
+@pytest.mark.parametrize("shape", [(60, 200), (200, 60)], ids=["wide", "tall"])
+def test_memory_may_run_out_at_any_tile(shape: tuple[int, int]) -> None:
+    """The last one of the enlarged picture, which is 64 pixels high or wide at x4."""
+
+    class Filling(TorchBackend):
+        refused = 0
+
+        def run(self, step: Step, inputs: Sequence[Tensor], *, careful: bool = False) -> Tensor:
+            if step.output == SR and done[-1][0] + 60 * 64 >= done[-1][1] and not self.refused:
+                self.refused += 1
+                raise torch.OutOfMemoryError("out of memory")
+            return super().run(step, inputs, careful=careful)
+
+    done: list[tuple[int, int]] = []
+    rgb = picture(*shape)
+    backend = Filling(network(), CPU, "fp32")
+    result = Engine(backend).upscale(rgb, 128, lambda *both: done.append(both))
+    assert backend.refused and done[-1][0] == done[-1][1]
+    assert np.abs(result.rgb - torch_engine(network()).upscale(rgb).rgb).max() < 1e-4
+    assert result.notes == ("memory ran out, so it went on with tiles of 64 pixels",)
+
+
 def test_torch_says_in_its_own_words_that_memory_ran_out() -> None:
     backend = TorchBackend(network(), CPU, "fp32")
     with pytest.raises(RuntimeError) as raised:
@@ -90,6 +114,19 @@ def test_torch_says_in_its_own_words_that_memory_ran_out() -> None:
 )
 def test_gpus_say_in_their_words_that_memory_ran_out(words: str) -> None:
     assert TorchBackend(network(), CPU, "fp32").ran_out_of_memory(RuntimeError(words))
+
+
+@pytest.mark.parametrize("kind", ["cuda", "mps"])
+def test_what_an_allocator_keeps_is_let_go_when_memory_ran_out(
+    monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    freed: list[str] = []
+    for other in ("cuda", "mps"):
+        monkeypatch.setattr(f"torch.{other}.empty_cache", lambda other=other: freed.append(other))
+    backend = TorchBackend(network(), CPU, "fp32")
+    backend.place = torch.device(kind)
+    assert not backend.ran_out_of_memory(RuntimeError("sizes do not match")) and not freed
+    assert backend.ran_out_of_memory(torch.OutOfMemoryError("out of memory")) and freed == [kind]
 
 
 class OnApple(Tensor):
@@ -135,6 +172,16 @@ def test_where_the_system_gives_no_memory_features_go_to_a_file(
         memory.take(2, 3, 4)
 
 
+def test_memory_of_bands_that_were_given_back_serves_others() -> None:
+    band = 2 * 3 * 4 * 4
+    memory = Memory(TorchBackend(network(), CPU, "fp32"), limit=band)
+    for shape in ((2, 3, 4), (2, 4, 3), (2, 4, 3), (2, 3, 4)):
+        memory.give_back(memory.take(*shape))
+    assert (memory.held, memory.peak, memory.spilled) == (band, band, 0)
+    kept, _ = memory.take(2, 3, 4), memory.take(2, 3, 4)
+    assert (kept.size, memory.held, memory.spilled) == (band, band, band)
+
+
 class Discrete(TorchBackend):
     """A device with memory of its own, of which there is none for features."""
 
@@ -153,6 +200,23 @@ def test_where_a_device_gives_no_memory_features_go_to_a_file() -> None:
     backend.words = ""
     with pytest.raises(RuntimeError, match="a bug"):
         Engine(backend, memory_limit=10**9).upscale(rgb, 32)
+
+
+def test_features_are_limited_by_the_memory_that_they_are_in(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[str] = []
+
+    def free(device: str) -> int:
+        asked.append(device)
+        return 0
+
+    monkeypatch.setattr("sr_cli.inference.memory.free_memory", free)
+    for kind in (Discrete, TorchBackend):
+        backend = kind(network(blocks=1), CPU, "fp32")
+        backend.device = "cuda:1"
+        Engine(backend).upscale(picture(10, 10), 16)
+    assert asked == ["cuda:1", "cpu"]
 
 
 def test_where_nothing_fits_the_error_comes_through() -> None:
@@ -180,7 +244,9 @@ def test_a_tile_out_of_half_precisions_range_is_done_again() -> None:
     single = torch_engine(net).upscale(rgb)
     assert np.isfinite(half.rgb).all()
     assert np.abs(half.rgb - single.rgb).max() < 0.02
-    assert len(half.notes) == 1 and "done again in fp32" in half.notes[0]
+    (told,) = half.notes
+    assert re.search(r"half precision (once|\d+ times) and was done again in fp32", told)
+    assert torch_engine(network(), None, "fp16").upscale(rgb).notes == ()
 
 
 def test_features_beyond_half_precision_are_not_called_damaged_weights() -> None:
@@ -303,6 +369,42 @@ def test_rows_come_from_top_to_bottom_as_they_are_done() -> None:
     assert np.abs(np.concatenate([rows for _, rows in parts]) - whole.rgb).max() < 1e-4
 
 
+def test_tiles_are_smaller_where_they_are_enlarged() -> None:
+    """At x4 half as wide and high: a pixel becomes sixteen there."""
+    rgb = picture(150, 256)
+    widths: dict[str, int] = {}
+
+    class Measuring(TorchBackend):
+        def run(self, step: Step, inputs: Sequence[Tensor], *, careful: bool = False) -> Tensor:
+            width = max([one.shape[3] for one in inputs], default=0)
+            widths[step.output] = max(widths.get(step.output, 0), width)
+            return super().run(step, inputs, careful=careful)
+
+    bands = [len(rows) for rows in Engine(Measuring(network(), CPU, "fp32")).grow(rgb, 64)]
+    assert max(bands[:-1]) == 32 * 4  # what is left at the bottom goes with the last
+    assert widths[SR] == 32 + 2 * TAIL_HALO
+    assert widths["x1after4"] == 64 + 2 * (HEAD_HALO + 4 * BLOCK_HALO["edsr"])
+
+
+class Aside(Contrasty):
+    """Tells the average brightness, which none of its pixels is made of."""
+
+    def stages(self) -> tuple[Stage, ...]:
+        return (
+            *super().stages()[:-1],
+            Stage("level", (LR,), lambda lr: lr.mean(1, keepdim=True), "mean"),
+            Stage(DEGRADATION, ("level",), lambda level: level, "vector"),
+            super().stages()[-1],
+        )
+
+
+@pytest.mark.parametrize("tile", [0, 16])
+def test_an_average_that_no_pixel_is_made_of_is_taken_too(tile: int) -> None:
+    rgb = picture(50, 20)
+    vector = torch_engine(Aside(1.0, seamless=True)).upscale(rgb, tile).vector
+    assert vector is not None and np.allclose(vector, rgb.mean(), atol=1e-6)
+
+
 class Pooling(SuperResolver):
     """Looks at the whole picture in every block, so that it cannot be cut."""
 
@@ -331,6 +433,52 @@ def test_what_cannot_be_cut_is_blended_and_says_so() -> None:
     assert np.abs(tiled.rgb - full.rgb).max() > 0.02  # tiles see other levels
     assert np.abs(np.diff(tiled.rgb - full.rgb, axis=1)).max() < 0.004
     assert np.allclose(engine.estimate(rgb, 64), tiled.vector)
+    with pytest.raises(ValueError, match="not done before all are"):
+        engine.grow(rgb, 64)
+
+
+class Level(SuperResolver):
+    """Shows the average brightness of what it is given, and tells it."""
+
+    scale = 2
+
+    def forward(self, lr: Tensor) -> tuple[Tensor, Tensor | None]:
+        level = lr.mean((1, 2, 3), keepdim=True)
+        return level.expand(-1, 3, 2 * lr.shape[2], 2 * lr.shape[3]), level.flatten(1)
+
+
+@pytest.mark.parametrize("across", [True, False])
+def test_blended_tiles_pass_evenly_into_one_another(across: bool) -> None:
+    # Two tiles, of 104 and 96 pixels; each reaches 32 pixels beyond the border.
+    shades = np.linspace(0, 1, 200, dtype=np.float32)
+    rgb = np.ones((40, 200, 3), np.float32) * shades[None, :, None]
+    first, second = shades[:136].mean(), shades[72:].mean()
+    passage = first + (second - first) * (np.arange(128) + 0.5) / 128
+    right = np.concatenate(([first] * 144, passage, [second] * 128))
+    result = torch_engine(Level()).upscale(rgb if across else rgb.transpose(1, 0, 2), 104)
+    large = result.rgb if across else result.rgb.transpose(1, 0, 2)
+    assert result.tiles == 2 and large.shape == (80, 400, 3)
+    assert np.abs(large - right[None, :, None]).max() < 1e-6
+    assert result.vector is not None
+    assert abs(result.vector[0] - (104 * first + 96 * second) / 200) < 1e-6
+
+
+def test_a_blended_tile_out_of_half_precisions_range_is_done_again() -> None:
+    rgb, net = picture(20, 20), Pooling()
+    assert torch_engine(net, None, "fp16").upscale(rgb).notes == ()
+    net.conv.weight.data *= 1e6
+    half, single = (torch_engine(net, None, one).upscale(rgb) for one in ("fp16", "fp32"))
+    assert "half precision once and was done again in fp32" in half.notes[0]
+    assert np.array_equal(half.rgb, single.rgb)
+
+
+def test_an_estimate_of_a_blended_tile_that_is_not_finite_is_a_sentence() -> None:
+    class Speechless(Level):
+        def forward(self, lr: Tensor) -> tuple[Tensor, Tensor | None]:
+            return super().forward(lr)[0], torch.full((1, 1), torch.nan)
+
+    with pytest.raises(InferenceError, match="not finite"):
+        torch_engine(Speechless()).upscale(picture(20, 20))
 
 
 @pytest.mark.parametrize("shape", [(90, 60), (60, 90), (100, 60), (150, 150), (17, 9)])
@@ -369,6 +517,21 @@ def test_blended_tiles_shrink_too() -> None:
     assert result.tiles > 1 and "memory ran out" in result.notes[0]
 
 
+def test_where_no_blended_tile_fits_the_error_comes_through() -> None:
+    class Full(TorchBackend):
+        tried = 0
+
+        def run_whole(
+            self, picture: Tensor, *, careful: bool = False
+        ) -> tuple[Tensor, Tensor | None]:
+            self.tried += 1
+            assert self.tried < 9
+            raise torch.OutOfMemoryError("out of memory")
+
+    with pytest.raises(torch.OutOfMemoryError):
+        Engine(Full(Pooling(), CPU, "fp32")).upscale(picture(80, 60))
+
+
 @pytest.mark.parametrize("net", [network, Pooling])
 @pytest.mark.parametrize("precision", ["fp32", "fp16", "bf16"])
 @pytest.mark.parametrize("number", [np.nan, np.inf])
@@ -391,6 +554,14 @@ def test_a_vector_that_is_not_finite_is_a_sentence_too() -> None:
         torch_engine(broken).upscale(picture(20, 20))
 
 
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_picture_that_is_not_finite_is_a_sentence_too(precision: Precision) -> None:
+    broken = network()
+    broken.image_tail[-1].bias.data[1] = np.inf
+    with pytest.raises(InferenceError, match="not finite"):
+        torch_engine(broken, None, precision).upscale(picture(20, 20))
+
+
 def test_all_orientations_average_out_what_depends_on_them() -> None:
     rgb = picture(40, 56)
     engine = torch_engine(network())
@@ -400,6 +571,15 @@ def test_all_orientations_average_out_what_depends_on_them() -> None:
     # What is averaged over all orientations turns with the picture.
     assert np.abs(np.rot90(averaged.rgb) - turned.rgb).max() < 1e-5
     assert np.abs(averaged.rgb - once.rgb).max() > 1e-4
+
+
+def test_progress_of_all_orientations_counts_up_to_the_end() -> None:
+    seen: list[tuple[int, int]] = []
+    engine = torch_engine(Contrasty(1.0, seamless=True))
+    engine.upscale(picture(20, 30), 16, lambda *both: seen.append(both), orientations=8)
+    done = [one for one, _ in seen]
+    assert done == sorted({*done}) and len(done) == 8 * 4
+    assert {total for _, total in seen} == {done[-1]}
 
 
 def test_all_orientations_are_not_held_at_once() -> None:
@@ -459,6 +639,29 @@ def test_plans_go_through_text() -> None:
         from_json('[{"wrong": 1}]')
 
 
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"kind": "sum"},
+        {"inputs": [7]},
+        {"halo": -8},
+        {"stride": 0},
+        {"scale": 0},
+        {"halo": 12},
+        {"halo": 8.0},
+        {"stride": 8.0},
+        {"scale": 2.0},
+    ],
+    ids=str,
+)
+def test_a_plan_that_makes_no_sense_is_refused(wrong: dict[str, Any]) -> None:
+    step = {"output": "x", "inputs": ["lr"], "kind": "mean", "halo": 8, "stride": 8, "scale": 1}
+    (right,) = from_json(json.dumps([step]))
+    assert right == Step("x", ("lr",), "mean", 8, 8)
+    with pytest.raises(ValueError):
+        from_json(json.dumps([step | wrong]))
+
+
 @pytest.mark.parametrize("shape", [(37, 50), (8, 8), (1, 700), (300, 256)])
 @pytest.mark.parametrize("side", [8, 32, 104])
 def test_windows_split_into_windows_that_cover_them(shape: tuple[int, int], side: int) -> None:
@@ -467,6 +670,9 @@ def test_windows_split_into_windows_that_cover_them(shape: tuple[int, int], side
         for part in window.split(8, 8, shape):
             covered[part.tile] += 1
             assert part.outer_top == max(part.top - 8, 0)
+            assert part.outer_bottom == min(part.bottom + 8, shape[0])
+            assert part.outer_left == max(part.left - 8, 0)
+            assert part.outer_right == min(part.right + 8, shape[1])
         assert covered[window.tile].min() == covered.max() == 1
         assert covered.sum() == (window.bottom - window.top) * (window.right - window.left)
 
@@ -478,6 +684,30 @@ def test_little_memory_makes_small_tiles(monkeypatch: pytest.MonkeyPatch) -> Non
         sides.append(automatic_tile("cpu"))
     assert sides == sorted(sides, reverse=True)
     assert sides[0] == 256 and sides[-1] == 32
+
+
+@pytest.mark.parametrize(
+    ("known", "has_avx", "has_amx", "chosen"),
+    [
+        ("AVX2", True, True, "fp32"),
+        ("AVX512", False, False, "fp32"),
+        ("AVX512", True, False, "bf16"),
+        ("AVX512", False, True, "bf16"),
+    ],
+)
+def test_a_processor_computes_in_bf16_if_it_has_instructions_for_it(
+    monkeypatch: pytest.MonkeyPatch, known: str, has_avx: bool, has_amx: bool, chosen: str
+) -> None:
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: known)
+    monkeypatch.setattr("torch.cpu._is_avx512_bf16_supported", lambda: has_avx, raising=False)
+    monkeypatch.setattr("torch.cpu._is_amx_tile_supported", lambda: has_amx, raising=False)
+    assert automatic_precision(CPU) == chosen
+    assert automatic_precision(torch.device("mps")) == "fp32"
+
+
+def test_torch_does_not_take_one_precision_for_another() -> None:
+    with pytest.raises(ValueError, match="not int8"):
+        torch_engine(network(), None, "int8")
 
 
 def test_the_torch_backend_is_a_backend() -> None:

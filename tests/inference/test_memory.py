@@ -55,6 +55,25 @@ def test_a_container_is_asked_what_it_may_take(
     assert found == expected if expected is not None else found > whole // 2
 
 
+def test_a_machine_says_what_is_available_or_has_half_of_what_it_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory, "GROUP", tmp_path)
+    monkeypatch.setattr(memory, "Path", lambda name: tmp_path / Path(name).name)
+    pages = {"SC_PAGE_SIZE": 4096, "SC_PHYS_PAGES": 1000}
+    monkeypatch.setattr("os.sysconf", pages.__getitem__, raising=False)
+    assert memory.free_memory("cpu") == 4096 * 1000 // 2
+    lines = ("MemTotal: 900 kB", "MemFree: 100 kB", "MemAvailable: 500 kB", "Buffers: 7 kB")
+    (tmp_path / "meminfo").write_text("\n".join(lines))
+    assert memory.free_memory("cpu") == 500 * 1024
+    # What a container leaves may be more than there is.
+    for left, expected in ((10**9, 500 * 1024), (1000, 1000)):
+        (tmp_path / "memory.max").write_text(str(left + 5))
+        (tmp_path / "memory.current").write_text("5")
+        assert memory.free_memory("cpu") == expected
+        assert memory.feature_limit("cpu") == expected // 2
+
+
 def test_what_the_allocator_of_a_gpu_keeps_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (1 * GIB, 8 * GIB))

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from sr_cli.inference.resampling import enlarge_plane
+from sr_cli.inference.resampling import enlarge_plane, resize, scaled
 from sr_cli.inference.tiles import band_windows
 from sr_cli.inference.torch_backend import torch_engine
 from sr_cli.networks.dan import DAN
@@ -165,3 +165,14 @@ def test_a_plane_is_enlarged_without_new_extremes() -> None:
     assert large.shape == (36, 28)
     assert large.min() == 0 and large.max() == 1
     assert large[16:20, 12:16].min() > 0.95
+
+
+def test_another_size_goes_beyond_the_limits_only_if_it_may() -> None:
+    edge = np.zeros((8, 8, 2), np.float32)
+    edge[:, 4:] = 1
+    size = scaled(8, 2.1), scaled(8, 0.01)
+    assert size == (17, 1)
+    free, cut = resize(edge, size, limits=False), resize(edge, size)
+    assert free.shape == (1, 17, 2)
+    assert free.min() < -0.01 and free.max() > 1.01
+    assert np.array_equal(cut, free.clip(0, 1))

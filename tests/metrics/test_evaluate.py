@@ -15,13 +15,17 @@ import torch
 from PIL import Image
 
 from sr_cli import __version__
-from sr_cli.cli.evaluation_tables import HEADINGS
-from sr_cli.metrics.evaluation import KEYS
+from sr_cli.cli import console
+from sr_cli.cli.evaluation_rounds import Settings, _told
+from sr_cli.cli.evaluation_tables import HEADINGS, _published, _skill, formatted
+from sr_cli.metrics.evaluation import KEYS, Measures
 from sr_cli.metrics.gains import differences
-from sr_cli.metrics.protocols import PROTOCOLS
+from sr_cli.metrics.protocols import PROTOCOLS, Case
 from sr_cli.metrics.published import compare, described, published
 from sr_cli.networks.dan import DAN
+from sr_cli.networks.registry import family
 from sr_cli.zoo import weights
+from sr_cli.zoo.loading import load
 from sr_cli.zoo.manifest import manifest
 from tests.conftest import TINY, Outcome
 from tests.metrics.made import save
@@ -170,12 +174,47 @@ def test_iterations_and_the_truth_are_methods_of_their_own(
 
 
 def test_flips_and_turns_are_a_method_of_their_own(
-    program: Program, data: Path, tiny_weights: Path
+    program: Program, data: Path, tiny_weights: Path, tmp_path: Path
 ) -> None:
+    saved, out = tmp_path / "saved", tmp_path / "out.png"
     run = ("evaluate", "-m", tiny_weights, "--data", data, "--tta", "--json")
-    methods = answers(program(*run))[0]["methods"]
+    methods = answers(program(*run, "--save-images", saved))[0]["methods"]
     assert list(methods) == ["bicubic", str(tiny_weights), f"{tiny_weights} tta"]
     assert methods[f"{tiny_weights} tta"] != methods[str(tiny_weights)]
+    # They are those of upscale.
+    large = ("upscale", saved / "input" / "0.png", "-m", tiny_weights, "--tta", "-o", out)
+    assert program(*large, "--precision", "fp32").status == 0
+    (folder,) = saved.glob("*tta")
+    pictures = [np.asarray(Image.open(path)).astype(int) for path in (folder / "0.png", out)]
+    assert np.abs(pictures[0] - pictures[1]).max() <= 1  # of rounding to 8 bits
+
+
+def test_the_estimate_alone_is_that_beside_the_picture(
+    program: Program, data: Path, tiny_weights: Path
+) -> None:
+    run = ("evaluate", "-m", tiny_weights, "--data", data, "--json")
+    beside, alone = (answers(program(*run, *more))[0] for more in ([], ["--estimate-only"]))
+    errors = [
+        [one["error"] for one in answer["skill"][str(tiny_weights)].values()]
+        for answer in (beside, alone)
+    ]
+    # Two ways through the same network in float32.
+    assert len(errors[1]) == 42 and errors[1] == pytest.approx(errors[0], rel=1e-3, abs=1e-5)
+    assert alone["methods"] == {} and beside["methods"]
+
+
+def test_who_is_given_nothing_knows_nothing_of_the_truth(tiny_weights: Path) -> None:
+    settings = Settings(
+        *(PROTOCOLS["real"], 0, 1, None, Measures(), False, None, torch.device("cpu"), "fp32")
+    )
+    lr = torch.rand(3, 16, 20, generator=torch.Generator().manual_seed(0))
+    cases = [Case("a", lr, None, torch.full((42,), value)) for value in (0.1, 0.9)]
+    pictures = {}
+    for truth in (False, True):
+        told = _told(load(str(tiny_weights)), settings, truth=truth)
+        pictures[truth] = [told(case)[0] for case in cases]
+    assert torch.equal(*pictures[False])
+    assert not torch.equal(*pictures[True])
 
 
 def test_a_csv_that_is_there_is_kept_unless_told_otherwise(
@@ -196,6 +235,32 @@ def test_iterations_that_make_no_sense_are_misuse(
 ) -> None:
     run = program("evaluate", "-m", tiny_weights, "--data", data, f"--iterations={text}")
     assert "1..4" in sentence(run, 2)
+
+
+def test_iterations_can_be_picked(program: Program, data: Path, tiny_weights: Path) -> None:
+    run = ("evaluate", "-m", tiny_weights, "--data", data, "--iterations", "1,3", "--json")
+    name = str(tiny_weights)
+    assert list(answers(program(*run))[0]["methods"]) == ["bicubic", f"{name} T=1", f"{name} T=3"]
+
+
+def test_what_a_network_cannot_do_is_one_sentence(
+    program: Program, data: Path, tmp_path: Path
+) -> None:
+    path, options = tmp_path / "edsr.safetensors", {"scale": 4, "features": 8, "blocks": 1}
+    weights.write(path, family("EDSR").build(**options).state_dict(), "EDSR", options)
+    run = ("evaluate", "-m", path, "--data", data)
+    assert "does not alternate" in sentence(program(*run, "--iterations", "2"))
+    assert "can be given to a DAN" in sentence(program(*run, "--truth"))
+    other = program(*run, "--protocol", "aniso", "--scale", 2)
+    assert "leave --scale out" in sentence(other)
+
+
+def test_pictures_are_not_saved_below_a_file(program: Program, data: Path) -> None:
+    saved = data / "0.png"
+    before = saved.read_bytes()
+    run = ("evaluate", "-m", "bicubic", "--data", data, "--save-images", saved)
+    assert "names a folder" in sentence(program(*run), 2)
+    assert saved.read_bytes() == before
 
 
 def test_a_scale_that_the_protocol_has_not_is_misuse(program: Program, data: Path) -> None:
@@ -320,6 +385,9 @@ def test_two_folders_are_pairs_by_their_names(program: Program, tmp_path: Path) 
     assert "80x60 at x2" not in program(*run, "--scale", 2).err
     wrong = program(*run, "--scale", 4)
     assert "which makes 160x120 at x4" in sentence(wrong)
+    save(lr / "x.png", 50, 70)  # no scale leads from these to those
+    unfit = program(*run)
+    assert unfit.status == 1 and "which makes" in unfit.err
 
 
 def test_every_condition_of_blur_and_noise_has_a_table(program: Program, data: Path) -> None:
@@ -403,6 +471,28 @@ def test_conditions_are_compared_one_by_one() -> None:
     assert len(found) == 6
     assert found["[1.3, 15]"].difference == pytest.approx(28.0 - 28.48)
     assert found["[2.6, 15]"].ours is None
+
+
+def test_figures_have_the_digits_that_papers_give() -> None:
+    figures = {"psnr_y": 27.4567, "psnr_rgb": 7.0, "ssim_y": 0.81236, "niqe_own": 4.321}
+    shown = {key: formatted(key, value) for key, value in figures.items()}
+    assert shown == {"psnr_y": "27.46", "psnr_rgb": "7.00", "ssim_y": "0.8124", "niqe_own": "4.32"}
+    assert (formatted("kernel_mse", 0.000123), formatted("psnr_y", None)) == ("1.23e-04", "-")
+
+
+def test_tables_show_the_sign_of_a_difference_and_the_skill_of_a_flag(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    told = {"method": "m", "condition": "", "measure": "psnr_y", "source": "paper", "paper": 20.0}
+    gaps = (0.25, -0.5, 0.0, None)
+    entries = [{**told, "ours": 20 + (gap or 0), "difference": gap} for gap in gaps]
+    console.out.print(_published(entries))
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()[2:]]
+    assert [row[-2] for row in rows] == ["+0.25", "-0.50", "+0.00", "-"]
+    number = {"correlation": 0.5, "error": 1.25, "count": 7}
+    console.out.print(_skill("m", {"sigma": number, "flag": {**number, "auc": 0.9}}))
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()[2:]]
+    assert rows == [["sigma", "0.50", "1.25", "7"], ["flag", "0.50", "1.25", "0.900", "7"]]
 
 
 def test_every_measure_has_a_heading() -> None:

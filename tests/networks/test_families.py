@@ -18,10 +18,12 @@ from sr_cli.networks.danv2 import DANv2
 from sr_cli.networks.dmsr import DMSR, convolve_each_pixel
 from sr_cli.networks.dssr import DSSR, shrink_corner_to_corner
 from sr_cli.networks.edsr import EDSR
+from sr_cli.networks.keys import rename
 from sr_cli.networks.registry import FAMILIES, family, nearest, recognise
 from sr_cli.networks.rrdb import RRDBNet
 from sr_cli.networks.stages import positions
 from sr_cli.networks.unet_discriminator import UNetDiscriminator
+from sr_cli.networks.variants import with_iterations
 
 PUBLISHED = {
     "realdan-x4": "DAN",
@@ -64,6 +66,14 @@ def test_our_own_keys_belong_to_one_family_and_pass_its_converter(name: str) -> 
     expected = family(TOYS[name][0])
     assert claimants(state) == [expected.name]
     assert list(expected.convert(state)) == list(state)
+
+
+def test_a_key_is_renamed_once_by_the_first_rule_that_fits() -> None:
+    rules = ((r"^head\.0\.", "tail.0."), (r"^tail\.0\.", "last."), (r"^last\.", "none."))
+    state = {key: torch.zeros(1) for key in ("head.0.bias", "tail.0.bias", "body.bias")}
+    renamed = rename(state, rules)
+    assert list(renamed) == ["tail.0.bias", "last.bias", "body.bias"]
+    assert all(a is b for a, b in zip(renamed.values(), state.values(), strict=True))
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
@@ -285,6 +295,28 @@ def test_each_module_of_an_alternation_learns_from_its_own_loss(name: str) -> No
         last[output].square().sum().backward()
         assert all(p.grad is not None for p in getattr(network, learns).parameters())
         assert all(p.grad is None for p in getattr(network, rests).parameters())
+
+
+@pytest.mark.parametrize("iterations", [1, 3])
+def test_a_dan_says_the_same_with_and_without_its_picture(iterations: int) -> None:
+    torch.manual_seed(0)
+    network = DAN(features=8, blocks=2, iterations=iterations).eval()
+    lr = torch.rand(2, 3, 18, 13)
+    with torch.inference_mode():
+        assert torch.equal(network.vector(lr), network(lr)[1])
+        assert torch.equal(network.estimate(lr), with_iterations(network, 1)(lr)[1])
+
+
+def test_each_module_of_a_dan_learns_from_its_own_loss() -> None:
+    network = toy("dan")
+    assert isinstance(network, DAN)
+    described = (network.estimator, network.degradation_head, network.degradation_tail)
+    restored = (network.restorer, network.image_tail)
+    for output, learn, rest in ((0, restored, described), (1, described, restored)):
+        network.zero_grad()
+        network(torch.rand(1, 3, 10, 10))[output].square().sum().backward()
+        assert all(p.grad is not None for module in learn for p in module.parameters())
+        assert all(p.grad is None for module in rest for p in module.parameters())
 
 
 def test_the_first_code_is_that_of_a_kernel_that_does_not_blur() -> None:

@@ -151,3 +151,10 @@ def test_positions_of_a_large_picture_in_half_precision_are_rounded_once() -> No
     lr = torch.zeros(1, 3, 1, 3000, dtype=torch.float16)
     exact = torch.arange(3000, dtype=torch.float64) / 2999
     assert torch.equal(positions(lr)[0, 1, 0], exact.half())
+
+
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (1, 3), (3, 1)])
+def test_the_only_row_or_column_is_the_first(height: int, width: int) -> None:
+    places = [torch.linspace(0, 1, side) for side in (height, width)]
+    right = torch.stack(torch.meshgrid(places, indexing="ij"))[None]
+    assert torch.equal(positions(torch.zeros(1, 3, height, width)), right)

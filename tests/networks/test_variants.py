@@ -42,6 +42,7 @@ def test_the_restorer_sees_the_truth_and_nothing_else(network: DAN) -> None:
     lr, truth = picture(24, 32).unsqueeze(0), torch.rand(42)
     told = Told(network)
     told.tell(truth)
+    assert all(stage.kind != "mean" for stage in told.stages())  # which an Estimator takes
     with torch.no_grad():
         degradation = network.degradation_head(truth.view(1, -1, 1, 1))
         lr_feature, _ = network.head(lr)

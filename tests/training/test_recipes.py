@@ -65,6 +65,7 @@ def test_published_recipes_build_the_published_networks(name: str, parameters: f
     ("change", "message"),
     [
         ("optimiser.emma=0.9", "unknown key 'optimiser.emma'.*'optimiser.ema'"),
+        ("qqqqqqqqq=1", r"unknown key 'qqqqqqqqq'\.$"),  # nothing is near
         ("network.feature=8", "unknown key 'network.feature'.*'network.features'"),
         ("network.block='unet'", "'network.block' must be 'edsr' or 'rrdb'"),
         ("network.features='many'", "'network.features' must be a whole number"),
@@ -73,6 +74,7 @@ def test_published_recipes_build_the_published_networks(name: str, parameters: f
         ("phase.0.lr_crop=9223372036854775808", "'phase.0.lr_crop' must be at most 2147483647"),
         ("network=3", "'network' must be a table"),
         ("seed='x'", "'seed' must be a whole number"),
+        ("loss.emphasised='final.omega'", "'loss.emphasised' must be a list, not 'final.omega'"),
         ("data.preset='real'", "'data.preset' must be 'published' or 'physical'"),
         ("data.sigma=[1.0]", "'data.sigma' must be a list of two numbers"),
         (
@@ -237,6 +239,32 @@ def test_a_recipe_without_any_loss_is_refused() -> None:
     for part, changes in (("restorer", ["loss.l1=0"]), ("estimator", ["loss.vector=0"])):
         with pytest.raises(RecipeError, match=f"that train the {part} are 0"):
             load_recipe("dan-real-x4", [f"phase.0.trains='{part}'", *changes])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        *("start.high_pass_filters=1.0", "phase.0.halve_at=[1]", "optimiser.clip=1.0"),
+        *("data.mild=0.0", "data.mild=1.0", "phase.0.batch=1", "phase.0.steps=0"),
+        *("phase.0.margin=0", "validation.margin=0", "optimiser.ema=0.0", "seed=0"),
+    ],
+)
+def test_the_ends_of_every_range_may_be_meant(change: str) -> None:
+    key, value = change.split("=")
+    found = load_recipe("dan-real-x4", [change])
+    for part in key.split("."):
+        found = found[int(part)] if part.isdigit() else getattr(found, part)
+    assert found == (1,) if "[" in value else found == float(value)
+
+
+def test_keys_that_a_recipe_lacks_are_named(tmp_path: Path) -> None:
+    whole = shown(load_recipe("dan-real-x4"))
+    mine = tmp_path / "mine.toml"
+    for line, key in (("model =", "model"), ("steps =", "phase.0.steps"), ("name =", "name")):
+        kept = [text for text in whole.splitlines() if not text.startswith(line)]
+        mine.write_text("\n".join(kept))
+        with pytest.raises(RecipeError, match=f"mine.toml: the key '.*{key}' is missing"):
+            load_recipe(str(mine))
 
 
 def test_files_that_are_no_recipes_are_explained(tmp_path: Path) -> None:

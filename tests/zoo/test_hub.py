@@ -235,5 +235,6 @@ def test_publishing_uploads_card_configuration_and_weights(client: Client) -> No
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip().endswith(f"/me/dan/commit/{COMMIT}")
     assert set(client.hub.uploads) == {"README.md", "config.json", "model.safetensors"}
+    assert not Path("dan").exists()  # what was uploaded is not left here
     path = client.run("models", "path", "dan-real-x4").stdout.strip()
     assert client.hub.uploads["model.safetensors"] == Path(path).read_bytes()

@@ -105,6 +105,13 @@ def test_a_mapping_that_holds_itself_is_no_state_dict(tmp_path: Path) -> None:
         load(str(path))
 
 
+def test_a_list_of_tensors_is_no_state_dict(tmp_path: Path) -> None:
+    path = tmp_path / "net.pth"
+    torch.save([torch.zeros(3)], path)
+    with pytest.raises(ZooError, match="holds no state dict"):
+        load(str(path))
+
+
 def test_an_archive_without_its_directory_is_damaged(tmp_path: Path) -> None:
     path = tmp_path / "net.pth"
     torch.save({"weight": torch.zeros(1000)}, path)
@@ -212,4 +219,13 @@ def test_a_header_that_contradicts_the_weights_is_refused(
     path = tmp_path / "net.safetensors"
     weights.write(path, state, network, right | options)
     with pytest.raises(ZooError, match=complaint):
+        load(str(path))
+
+
+@pytest.mark.parametrize("options", ["{", "[]", "3"])
+def test_a_header_whose_options_are_no_table_is_refused(tmp_path: Path, options: str) -> None:
+    state = registry.family("EDSR").build(scale=2, features=8, blocks=1).state_dict()
+    path = tmp_path / "net.safetensors"
+    weights.write_with(path, state, {"network": "EDSR", "options": options})
+    with pytest.raises(ZooError, match="options make no sense"):
         load(str(path))

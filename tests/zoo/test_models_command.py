@@ -32,6 +32,8 @@ def test_show_tells_people_and_scripts(program: Program) -> None:
     out = program("models", "show", "realdan-x4").out
     for text in ("dan-real-x4 = realdan-x4", "sha256", "exact", "Luo et al.", "psnr_y 25.47"):
         assert text in out
+    figure = manifest.find("realdan-x4").figures[0]
+    assert f"psnr_y {figure['psnr_y']}" in out  # measured, beside what papers say
     weights = manifest.find("realdan-x4").weights
     assert weights is not None and weights.sha256 in out  # whole, though this is no wide terminal
     assert max(map(len, out.splitlines())) <= 80
@@ -45,6 +47,19 @@ def test_bundled_weights_are_here_and_whole(program: Program) -> None:
     assert program("models", "verify").out.startswith("dan-real-x4  ok")
     pulled = json.loads(program("models", "pull", "dan-real-x4", "--json").out)
     assert pulled["path"] == str(path)
+
+
+def test_where_weights_are_is_told_to_scripts_too(program: Program) -> None:
+    path = program("models", "path", "dan-blur-x2").out.strip()
+    told = program("models", "path", "dan-blur-x2", "--json")
+    assert json.loads(told.out) == {"name": "dan-blur-x2", "path": path}
+    missing = program("models", "path", "hf:nobody/nowhere/net.pth")
+    assert missing.status == 1 and "`sr-cli models pull hf:nobody/nowhere/net.pth`" in missing.err
+
+
+def test_what_was_not_trained_is_not_wrong(program: Program) -> None:
+    done = program("models", "verify", "dssr-iso-x4")
+    assert (done.status, done.out) == (0, "dssr-iso-x4  not trained yet\n")
 
 
 @pytest.mark.parametrize("command", ["path", "pull"])
@@ -70,7 +85,11 @@ def test_convert_says_what_it_wrote(program: Program, tmp_path: Path) -> None:
 
 def test_convert_knows_where_to_write_before_it_fetches(program: Program, tmp_path: Path) -> None:
     (tmp_path / "there.safetensors").touch()
-    for name, hint in (("there.safetensors", "--overwrite"), ("out.bin", ".safetensors")):
+    (tmp_path / "folder.safetensors").mkdir()
+    for name, hint in (
+        *(("there.safetensors", "--overwrite"), ("out.bin", ".safetensors")),
+        *(("folder.safetensors", "is a folder"), ("none/out.safetensors", "is not there")),
+    ):
         outcome = program("convert", "hf:nobody/nowhere/weights.pth", tmp_path / name)
         assert outcome.status == 1 and hint in outcome.err
 

@@ -16,8 +16,9 @@ from sr_cli.degradation.layout import TWO_STAGE
 from sr_cli.networks import registry
 from sr_cli.networks.dan import DAN
 from sr_cli.zoo import manifest, store, weights
+from sr_cli.zoo.hub import parse_reference
 from sr_cli.zoo.loading import load
-from sr_cli.zoo.manifest import DEFAULT_MODEL, ZooError
+from sr_cli.zoo.manifest import DEFAULT_MODEL, HubFile, ZooError
 from tests.conftest import TINY, Outcome, scene
 
 
@@ -57,8 +58,10 @@ def test_a_header_tells_the_iterations_that_shapes_cannot(tmp_path: Path) -> Non
 
 
 def test_an_unknown_name_is_answered_with_near_ones() -> None:
-    with pytest.raises(ZooError, match="dan-real-x4"):
+    with pytest.raises(ZooError, match="Did you mean dan-real-x4"):
         load("dan-reel-x4")
+    with pytest.raises(ZooError, match="See `sr-cli models list`"):
+        load("qqqqqqqq")
 
 
 def test_the_same_weights_are_written_as_the_same_bytes(tmp_path: Path) -> None:
@@ -107,6 +110,17 @@ def test_files_that_are_no_weights_are_named(tmp_path: Path) -> None:
 def test_a_reference_to_the_hub_must_be_whole() -> None:
     with pytest.raises(ZooError, match="hf:owner/repo/file"):
         load("hf:owner/file.pth")
+
+
+def test_a_reference_names_repository_file_and_revision() -> None:
+    whole = parse_reference("hf:some-1/repo.v2/dir/net_g.pth@refs/pr/1")
+    assert whole == HubFile("some-1/repo.v2", "dir/net_g.pth", "refs/pr/1")
+    assert str(whole) == "hf:some-1/repo.v2/dir/net_g.pth@refs/pr/1"
+    branch = parse_reference("hf:some/repo/net.pth")
+    assert branch == HubFile("some/repo", "net.pth", None) and str(branch) == "hf:some/repo/net.pth"
+    for text in ("net.pth@", "net.pth@a@b", "../net.pth", "a/./net.pth", "a//net.pth", "a/", ""):
+        with pytest.raises(ZooError, match="is not of the form"):
+            parse_reference(f"hf:some/repo/{text}")
 
 
 @pytest.mark.parametrize(
@@ -159,6 +173,9 @@ def test_models_without_weights_say_how_to_get_them(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(store, "has_recipe", lambda name: True)
     with pytest.raises(ZooError, match=f"no released weights yet.*sr-cli train {model.recipe}"):
         load(model.name)
+    # Of these two only the former learns from low-quality pictures of the user's own.
+    learned, plain = (store.how_to_get(manifest.find(name)) for name in ("pdm-sr-x4", "dmsr-x2"))
+    assert "--data DIR --low DIR`" in learned and "--data DIR`" in plain
     monkeypatch.setattr(store, "has_recipe", lambda name: False)
     with pytest.raises(ZooError, match=r"no recipe for it yet either.*--model FILE"):
         load(model.name)
@@ -239,4 +256,9 @@ def test_a_new_network_needs_one_file_and_one_entry(
 @pytest.mark.parametrize("model", [m for m in manifest.manifest().values() if m.weights])
 def test_the_manifest_knows_the_numbers_of_bundled_files(model: manifest.Model) -> None:
     assert model.weights is not None
-    assert load(model.name).digest == model.weights.numbers_sha256
+    loaded = load(model.name)
+    assert loaded.digest == model.weights.numbers_sha256
+    if model.degradation == "blur":  # whose numbers depend on how large the kernels are
+        assert loaded.layout is not None
+        radius = next(p.low for p in loaded.layout.parameters if p.key == "stage1.radius")
+        assert (2 * radius + 1,) * 2 == model.ranges["kernel"]
