@@ -4,7 +4,8 @@
 
 Degrades every picture of a folder as protocol `real` does, estimates it, and puts both the estimate
 and the truth into words (`sr_cli/degradation/summary.py`).  Prints how often each grade was said
-where each was true, by topic.
+where each was true, by topic; and what is said of noise in the pictures of protocol `mild`, to
+which none is added.
 """
 
 from __future__ import annotations
@@ -16,12 +17,14 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from torch import Tensor
+
 from sr_cli.degradation.explain import explain
 from sr_cli.degradation.layout import Layout
 from sr_cli.degradation.summary import clauses
 from sr_cli.metrics.evaluation import data_digest, jobs
 from sr_cli.metrics.protocols import PROTOCOLS
-from sr_cli.opening import open_model
+from sr_cli.opening import OpenModel, open_model
 
 NOTHING = "nothing"
 """The grade of a topic of which nothing is said."""
@@ -32,6 +35,13 @@ def grades(
 ) -> dict[str, str]:
     """What is said of every topic."""
     return {clause.topic: clause.grade for clause in clauses(explain(layout, vector, skill))}
+
+
+def _estimate(opened: OpenModel, lr: Tensor) -> list[float]:
+    estimate = opened.engine.estimate(lr.permute(1, 2, 0).contiguous().numpy())
+    assert estimate is not None
+    found: list[float] = estimate.tolist()
+    return found
 
 
 def main() -> None:
@@ -51,13 +61,15 @@ def main() -> None:
     for job in work:
         case = job.make()
         assert case.vector is not None
-        estimate = opened.engine.estimate(case.lr.permute(1, 2, 0).contiguous().numpy())
-        assert estimate is not None
-        told = grades(layout, estimate.tolist(), opened.estimate)
+        told = grades(layout, _estimate(opened, case.lr), opened.estimate)
         true = grades(layout, case.vector.tolist(), known)
         for topic in told | true:
             pair = true.get(topic, NOTHING), told.get(topic, NOTHING)
             said.setdefault(topic, Counter())[pair] += 1
+    clean: Counter[str] = Counter()
+    for job in jobs(PROTOCOLS["mild"].at(opened.scale), options.data, options.seed, 1):
+        told = grades(layout, _estimate(opened, job.make().lr), opened.estimate)
+        clean[told.get("noise", NOTHING)] += 1
     for topic, counts in said.items():
         counts[NOTHING, NOTHING] += len(work) - counts.total()
         said[topic] = +counts
@@ -66,6 +78,7 @@ def main() -> None:
         "data_sha256": data_digest(work),
         "seed": options.seed,
         "cases": len(work),
+        "noise_where_none_is": dict(sorted(clean.items())),
         "topics": {
             topic: [
                 {"true": true, "said": told, "count": count}

@@ -84,6 +84,10 @@ How often the sentence behind "In short" is right ([measure_words.py](measure_wo
 `real`, {cases} cases, seed {seed}): the truth and the estimate each put into words, and how many
 cases got which. A row is what was true, a column what was said.
 """
+CLEAN = """
+Of the {cases} pictures of protocol `mild`, to which no noise is added, {hardly} are told to have
+hardly any.
+"""
 KERNELS = """
 Protocol `aniso`, the first ten pictures of `val`: the true kernel above the estimated one, each
 with its peak at white; below, the mean squared error of the two, as the paper's published script
@@ -225,6 +229,8 @@ def _learned(model: str, runs: Iterable[Run], stored: Path) -> list[str]:
     if words.is_file():
         answer = json.loads(words.read_text(encoding="utf-8"))
         parts += ["### In short", WORDS.format(**answer), tables.words(answer)]
+        clean = answer["noise_where_none_is"]
+        parts.append(CLEAN.format(cases=sum(clean.values()), hardly=clean.get("hardly any", 0)))
     return parts
 
 

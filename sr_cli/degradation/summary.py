@@ -103,13 +103,19 @@ def _jpeg(found: _Found) -> Clause | None:
 
 
 def _noise(found: _Found) -> Clause | None:
-    """Gaussian or Poisson is hardly ever known, so both levels are asked, each as if it were so."""
+    """Gaussian or Poisson is hardly ever known, so both levels are asked, each as if it were so.
+
+    A picture without noise is taught as one with a Gaussian deviation of 0.  What the other level
+    would be in it is not taught, and it comes out as some noise: where the first is little, it
+    counts alone.
+    """
     gaussian = _value(found, "stage2.gaussian_sigma")
     poisson = _value(found, "stage2.poisson_level")
     levels = [level for level in (gaussian, poisson and poisson * MID_GREY) if level is not None]
     if not levels:
         return None
-    level = sum(levels) / len(levels)
+    little = gaussian is not None and gaussian < LITTLE
+    level = levels[0] if little else sum(levels) / len(levels)
     grade = _grade(level, (LITTLE, STRONG), ("hardly any", "some", "strong"))
     grey = _value(found, "stage2.noise_is_grey")
     colour = ""

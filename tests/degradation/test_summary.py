@@ -48,6 +48,8 @@ def test_poisson_noise_counts_as_it_is_on_mid_grey() -> None:
     unsure = SURE | {"stage2.noise_is_gaussian": {"correlation": 0.1, "error": 0.5}}
     both = said(unsure, stage2__poisson_level=1.0, stage2__gaussian_sigma=5)
     assert "about 8 of 255" in both["noise"]  # the mean of what it is in either case
+    little = said(unsure, stage2__poisson_level=1.0, stage2__gaussian_sigma=2)
+    assert little["noise"] == "hardly any noise (about 2 of 255)"  # of which it is not taught
 
 
 @pytest.mark.parametrize(
