@@ -163,6 +163,19 @@ def test_the_shape_of_a_blur_is_the_root_of_its_kernels_second_moments() -> None
     torch.testing.assert_close(between * (down + across), moments["between"], rtol=0, atol=1e-3)
 
 
+def test_who_knows_no_shape_is_off_by_its_deviation_and_who_knows_it_by_nothing() -> None:
+    model = BlurModel(4)
+    truth = model.vector(model.sample(4000, torch.Generator().manual_seed(1)))
+    shape = ShapeLoss(3.0, BlurDegrader(model), 16, CPU)
+    nothing = torch.zeros(len(truth), 16, 1, 1)
+    assert float(shape([nothing], truth)) == pytest.approx(3.0, rel=0.1)
+    numbers = shape.of(truth)
+    known = (numbers - numbers.mean(0)) / numbers.std(0) @ shape.readout.T
+    assert float(shape([known.view(-1, 16, 1, 1)], truth)) < 0.01
+    both = shape([nothing, known.view(-1, 16, 1, 1)], truth)
+    assert float(both) == pytest.approx(1.5, rel=0.1)
+
+
 def test_the_shape_of_a_blur_cannot_be_read_from_two_numbers() -> None:
     with pytest.raises(ValueError, match=r"'loss.shape' needs .* 3 features"):
         ShapeLoss(1.0, BlurDegrader(BlurModel(4)), 2, CPU)

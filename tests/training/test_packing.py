@@ -11,10 +11,12 @@ import pytest
 import torch
 from PIL import Image
 from safetensors import safe_open
+from safetensors.torch import save_file
 
 from sr_cli.temporary import claimed
 from sr_cli.zoo import card, manifest, store, weights
 from sr_cli.zoo.loading import load
+from sr_cli.zoo.manifest import ZooError
 from sr_cli.zoo.schema import SCHEMA_VERSION
 from tests.conftest import Outcome, scene
 from training import curves, packing, record, release
@@ -53,6 +55,20 @@ def test_a_finished_run_is_ready_to_be_handed_on(
     (tmp_path / "hub").mkdir()
     files = card.write_folder(str(release / "small.safetensors"), tmp_path / "hub", "OWNER/small")
     assert files[0].read_text() == text
+
+
+def test_weights_of_no_known_network_are_not_packed(tmp_path: Path) -> None:
+    numbers = {"a": torch.zeros(1)}
+    for header in ({}, {"network": "DAN"}, {"options": "{}"}):
+        save_file(numbers, tmp_path / "ema.safetensors", {"recipe": "dan-real-x4", **header})
+        with pytest.raises(ZooError, match=r"ema\.safetensors does not say which network it is of"):
+            packing.write_weights(tmp_path, load_recipe("dan-real-x4"), tmp_path)
+    said = {"network": "DAN", "options": "{}"}
+    save_file(numbers, tmp_path / "ema.safetensors", said)
+    for licence in (None, "CC0-1.0"):
+        file = packing.write_weights(tmp_path, load_recipe("dan-real-x4"), tmp_path, licence)
+        header = weights.read(file)[1]
+        assert (header["network"], header.get("licence")) == ("DAN", licence)
 
 
 def test_without_matplotlib_all_but_the_curves_is_there(
