@@ -37,7 +37,7 @@ from training.losses.features import (
     Staggered,
     load_features,
 )
-from training.losses.objective import root_mean_square
+from training.losses.objective import Restoration, root_mean_square
 from training.losses.shape import ShapeLoss
 from training.pool import Pairs
 from training.recipe import RecipeError, load_recipe
@@ -141,6 +141,19 @@ def test_the_root_mean_square_weighs_crops_alike_and_halves_with_the_error() -> 
     exact = hr.clone().requires_grad_()
     root_mean_square(exact, hr).backward()
     assert exact.grad is not None and not exact.grad.any()  # and no number that is none
+
+
+@pytest.mark.parametrize("key", ["l1", "rmse"])
+def test_a_term_of_the_picture_counts_as_much_as_is_said(key: str) -> None:
+    hr = torch.rand(2, 3, 16, 16)
+    for weight in (1.0, 4.0):
+        changes = ["loss.l1=0", "loss.rmse=0", f"loss.{key}={weight}"]
+        recipe = load_recipe("edsr-blur-x4", [*NARROW["EDSR"], *changes])
+        model = degrader(recipe)
+        objective = Objectives(recipe, build_network(recipe, model), model, CPU).of(recipe.phase[0])
+        assert isinstance(objective, Restoration)
+        (term,) = objective.picture(hr + 0.1, hr).items()
+        assert term[0] == key and float(term[1]) == pytest.approx(0.1 * weight, rel=1e-4)
 
 
 def test_the_shape_of_a_blur_is_the_root_of_its_kernels_second_moments() -> None:
