@@ -88,12 +88,14 @@ class Cropper:
     def cut(self, windows: Windows, size: int) -> Tensor:
         """The crops ``(N, 3, size, size)`` uint8, on the device of the pixels."""
         # From a pixel to the one below and to the one beside it, and where the first one is then.
-        turn, last = windows.turn, size - 1
-        below = torch.where(turn & 1 > 0, -windows.width, windows.width)
-        beside = torch.where(turn & 2 > 0, -1, 1)
-        first = windows.start + last * ((turn & 1 > 0) * windows.width + (turn & 2 > 0))
-        turned = turn & 4 > 0
-        below, beside = torch.where(turned, beside, below), torch.where(turned, below, beside)
+        upside_down, mirrored, transposed = (windows.turn & bit > 0 for bit in (1, 2, 4))
+        below = torch.where(upside_down, -windows.width, windows.width)
+        beside = torch.where(mirrored, -1, 1)
+        first = windows.start + (size - 1) * (upside_down * windows.width + mirrored)
+        below, beside = (
+            torch.where(transposed, beside, below),
+            torch.where(transposed, below, beside),
+        )
         # All of that for a line or a column of numbers; whole crops of them take a device longer.
         along = torch.arange(size)
         rows = first.view(-1, 1) + below.view(-1, 1) * along

@@ -391,19 +391,24 @@ def test_what_is_written_slower_than_the_next_is_made_is_told_too() -> None:
     assert told == [0, 1, 2] and tally.counts == "3 done, 0 skipped, 0 failed"
 
 
-def test_an_interrupt_leaves_whole_files_only_and_says_how_far_it_came(
-    upscale: Upscale, here: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for number in range(3):
-        draw(here / f"{number}.png")
+@pytest.fixture
+def interrupted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The program, while it writes its second file."""
     calls = []
 
-    def interrupted(_: int) -> None:
+    def interrupt(_: int) -> None:
         calls.append(1)
         if len(calls) == 2:
             raise SystemExit(130)
 
-    monkeypatch.setattr(os, "fsync", interrupted)
+    monkeypatch.setattr(os, "fsync", interrupt)
+
+
+def test_an_interrupt_leaves_whole_files_only_and_says_how_far_it_came(
+    upscale: Upscale, here: Path, interrupted: None
+) -> None:
+    for number in range(3):
+        draw(here / f"{number}.png")
     outcome = upscale(".", "-o", "out")
     assert outcome.status == 130
     assert names(here / "out") == ["0_x4.png"]
@@ -411,18 +416,10 @@ def test_an_interrupt_leaves_whole_files_only_and_says_how_far_it_came(
 
 
 def test_an_interrupt_ends_the_work_of_every_device(
-    upscale: Upscale, here: Path, monkeypatch: pytest.MonkeyPatch
+    upscale: Upscale, here: Path, interrupted: None
 ) -> None:
     for number in range(60):
         draw(here / f"{number:02}.png")
-    calls = []
-
-    def interrupted(_: int) -> None:
-        calls.append(1)
-        if len(calls) == 2:
-            raise SystemExit(130)
-
-    monkeypatch.setattr(os, "fsync", interrupted)
     assert upscale(".", "-o", "out", "--device", "cpu,cpu").status == 130
     assert len(names(here / "out")) < 30
 
