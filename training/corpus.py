@@ -16,7 +16,8 @@ from PIL import Image, ImageFile
 from torch import Tensor
 
 from sr_cli.images.discovery import find_pictures
-from sr_cli.images.reading import FORMATS, deep_gray
+from sr_cli.images.headers import FORMATS
+from sr_cli.images.samples import deep_gray
 from sr_cli.temporary import mapped
 
 Picture = NDArray[np.uint8]

@@ -11,7 +11,7 @@ from typing import BinaryIO
 
 from PIL import Image
 
-from sr_cli.images import formats, reading
+from sr_cli.images import formats, headers
 from sr_cli.images.quiet import quiet
 
 _HEAD = 4096
@@ -34,12 +34,12 @@ def result_format(source: Path | BinaryIO, scale: float) -> str:
         with source.open("rb") if isinstance(source, Path) else nullcontext(source) as stream:
             head = stream.read(_HEAD)
             stream.seek(0)
-            with quiet(sys.maxsize, muted=reading.is_loud(head)):
-                image = reading.opened(stream)
-                own = reading.FORMATS[image.format or ""]
+            with quiet(sys.maxsize, muted=headers.is_loud(head)):
+                image = headers.opened(stream)
+                own = headers.FORMATS[image.format or ""]
                 found = formats.faithful(
                     own,
-                    lossless=reading.is_lossless(own, head, image),
+                    lossless=headers.is_lossless(own, head, image),
                     alpha=image.has_transparency_data,
                     longest=math.ceil(scale * max(image.size)),
                 )
@@ -56,8 +56,8 @@ def is_whole(path: Path) -> bool:
     """
     try:
         with path.open("rb") as stream, quiet(sys.maxsize):
-            image = reading.opened(stream)
-            reading.check_header(image, sys.maxsize, path.stat().st_size)
+            image = headers.opened(stream)
+            headers.check_header(image, sys.maxsize, path.stat().st_size)
             image.load()
     except Exception:  # as many kinds as there are decoders; see `reading.read`
         return False
@@ -73,7 +73,7 @@ def size(source: Path | BinaryIO) -> tuple[int, int] | None:
     try:
         opened = source.open("rb") if isinstance(source, Path) else nullcontext(source)
         with opened as stream, quiet(sys.maxsize):
-            return reading.opened(stream).size
+            return headers.opened(stream).size
     except Exception:  # as many kinds as there are decoders; see `reading.read`
         return None
 
@@ -92,7 +92,7 @@ def is_made_here(path: Path) -> bool:
 def begins_like_picture(data: bytes) -> bool:
     """Whether bytes are a picture, sound or damaged, rather than text that happens to start so."""
     Image.init()
-    known = (Image.OPEN[name][1] for name in reading.FORMATS if name in Image.OPEN)
+    known = (Image.OPEN[name][1] for name in headers.FORMATS if name in Image.OPEN)
     if not any(accept is not None and accept(data[:16]) is True for accept in known):
         return False
     return not is_text(data[:64]) or _PNM.match(data) is not None
