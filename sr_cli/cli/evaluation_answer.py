@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from sr_cli import __version__
-from sr_cli.cli.evaluation_rounds import Round, Settings
+from sr_cli.cli.evaluation_rounds import BICUBIC, Round, Settings
 
 if TYPE_CHECKING:
     from sr_cli.metrics.evaluation import Findings
@@ -52,11 +52,25 @@ def answer_of(
         },
     }
     conditions = evaluation.by_condition(rows)
+    parts: dict[str, ByPicture] = {}
     if len(conditions) > 1:
-        answer["conditions"] = _finite(conditions)
-        answer["condition_gains"] = {
-            name: _gains(evaluation.by_picture(row for row in rows if row.condition == name))
+        parts = {
+            name: evaluation.by_picture(row for row in rows if row.condition == name)
             for name in conditions
+        }
+        answer["conditions"] = _finite(conditions)
+        answer["condition_gains"] = {name: _gains(part) for name, part in parts.items()}
+    networks = [method for method in means if method != BICUBIC]
+    if len(networks) > 1:
+        first = networks[0]
+        answer["over_first"] = {
+            "method": first,
+            "gains": _gains(pictures, first),
+            **(
+                {"condition_gains": {name: _gains(part, first) for name, part in parts.items()}}
+                if parts
+                else {}
+            ),
         }
     answer["by_condition"] = one.benchmark.by_condition and len(conditions) > 1
     answer["pictures"] = _finite(pictures, digits=4)
@@ -68,12 +82,13 @@ def answer_of(
     return answer
 
 
-def _gains(pictures: ByPicture) -> dict[str, Any]:
-    """Of every method over bicubic interpolation."""
+def _gains(pictures: ByPicture, over: str = BICUBIC) -> dict[str, Any]:
+    """Of every network's method over another."""
     from sr_cli.metrics.gains import gain
 
     methods = dict.fromkeys(method for one in pictures.values() for method in one)
-    found = {method: gain(pictures, method) for method in methods if method != "bicubic"}
+    found = {method: gain(pictures, method, over) for method in methods if method != BICUBIC}
+    found.pop(over, None)
     return {method: {"psnr_y": asdict(one)} for method, one in found.items() if one}
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from types import MappingProxyType
 from typing import Any
 
 from rich.table import Table
@@ -25,6 +24,9 @@ HEADINGS = {
 }
 """What is measured, in the order of columns."""
 
+Gains = Mapping[str, Mapping[str, Mapping[str, Any]]]
+"""Of a figure of a method over another method's."""
+
 
 def print_answer(answer: dict[str, Any], *, skill: bool) -> None:
     """One data set at one scale.
@@ -34,12 +36,14 @@ def print_answer(answer: dict[str, Any], *, skill: bool) -> None:
         skill: Whether to print the skill of every number of the estimates.
     """
     title = f"{answer['protocol']} x{answer['scale']} on {answer['data']}, {answer['cases']} cases"
+    first = answer.get("over_first", {})
     if answer["by_condition"]:
         for condition, methods in answer["conditions"].items():
-            gains = answer.get("condition_gains", {}).get(condition, {})
-            console.out.print(_quality(f"{title}, {condition}", methods, gains))
+            gained = [one.get("condition_gains", {}).get(condition, {}) for one in (answer, first)]
+            console.out.print(_quality(f"{title}, {condition}", methods, *gained))
     elif answer["methods"]:
-        console.out.print(_quality(title, answer["methods"], answer.get("gains", {})))
+        gained = [one.get("gains", {}) for one in (answer, first)]
+        console.out.print(_quality(title, answer["methods"], *gained))
     for method, counts in answer.get("left_out", {}).items():
         for key, count in counts.items():
             why = "flat, without a NIQE" if key == "niqe_own" else "equal to the truth"
@@ -47,6 +51,8 @@ def print_answer(answer: dict[str, Any], *, skill: bool) -> None:
                 f"{method}: {count} of its pictures are {why}; they count in no method's mean of "
                 f"{HEADINGS[key].split()[0]}."
             )
+    if "published" in answer and not answer["published"]:
+        console.note("There are no figures of papers to put beside these.")
     if answer.get("published"):
         console.out.print(_published(answer["published"]))
         for line in _notes(answer["published"]):
@@ -67,26 +73,26 @@ def formatted(key: str, value: float | None) -> str:
 
 def _table(title: str, first: str, *others: str) -> Table:
     table = Table(title=title, box=None, pad_edge=False, title_justify="left")
-    table.add_column(first)
+    table.add_column(first, overflow="fold")  # names of files differ at their ends
     for column in others:
         table.add_column(column, justify="right")
     return table
 
 
 def _quality(
-    title: str,
-    methods: Mapping[str, Mapping[str, float]],
-    gains: Mapping[str, Mapping[str, Mapping[str, Any]]] = MappingProxyType({}),
+    title: str, methods: Mapping[str, Mapping[str, float]], over_bicubic: Gains, over_first: Gains
 ) -> Table:
-    """Means, and behind them what is gained over bicubic interpolation, with its standard error."""
+    """Means, and behind them what is gained, with its standard error."""
     keys = [key for key in HEADINGS if any(key in means for means in methods.values())]
     columns = [HEADINGS[key] for key in keys]
-    table = _table(title, "Method", *columns, *(["gain, dB"] if gains else []))
+    gained = {"gain, dB": over_bicubic, "over first": over_first}
+    gained = {heading: gains for heading, gains in gained.items() if gains}
+    table = _table(title, "Method", *columns, *gained)
     for method, means in methods.items():
         cells = [formatted(key, means.get(key)) for key in keys]
-        if gains:
-            gained = gains.get(method, {}).get("psnr_y")
-            cells.append(str(Gain(**gained)) if gained else "")
+        for gains in gained.values():
+            one = gains.get(method, {}).get("psnr_y")
+            cells.append(str(Gain(**one)) if one else "")
         table.add_row(method, *cells)
     return table
 
@@ -121,7 +127,7 @@ def _skill(method: str, numbers: Mapping[str, Mapping[str, float]]) -> Table:
     table = _table(f"Estimates of {method}", "Number", "correlation", "mean error", "AUC", "cases")
     for key, one in numbers.items():
         auc = f"{one['auc']:.3f}" if "auc" in one else ""
-        table.add_row(
-            key, f"{one['correlation']:.2f}", f"{one['error']:.3g}", auc, str(one["count"])
-        )
+        related = f"{one['correlation']:.2f}" if one["count"] > 1 else "-"
+        error = f"{one['error']:.3g}" if one["count"] else "-"
+        table.add_row(key, related, error, auc, str(one["count"]))
     return table

@@ -133,6 +133,67 @@ def test_gains_are_told_with_their_error_and_by_whom_they_were_measured(
     assert alone["gains"] == {}
 
 
+def test_models_are_compared_with_the_first_picture_by_picture(
+    program: Program, data: Path, tiny_weights: Path, tmp_path: Path
+) -> None:
+    torch.manual_seed(1)
+    other = tmp_path / "other.safetensors"
+    weights.write(other, DAN(**TINY).state_dict(), "DAN", TINY)
+    run = ("evaluate", "-m", tiny_weights, "-m", other, "--data", data)
+    (found,) = answers(program(*run, "--json"))
+    assert found["over_first"]["method"] == str(tiny_weights)
+    assert set(found["over_first"]["gains"]) == {str(other)}
+    told = found["over_first"]["gains"][str(other)]["psnr_y"]
+    each = list(differences(found["pictures"], str(other), str(tiny_weights)).values())
+    assert told["mean"] == pytest.approx(np.mean(each), abs=1e-4)
+    assert told["standard_error"] == pytest.approx(np.std(each), abs=1e-4)
+    assert told["standard_error"] < found["gains"][str(other)]["psnr_y"]["standard_error"]
+    assert "over first" in program(*run).out
+    (alone,) = answers(program("evaluate", "-m", other, "--data", data, "--json"))
+    assert "over_first" not in alone
+
+
+def test_conditions_are_compared_with_the_first_model_one_by_one(
+    program: Program, data: Path, tiny_weights: Path
+) -> None:
+    study = ("evaluate", "-m", tiny_weights, "--data", data, "--protocol", "mild")
+    study = (*study, "--iterations", "1,2")
+    (found,) = answers(program(*study, "--json"))
+    first, second = (f"{tiny_weights} T={number}" for number in (1, 2))
+    assert found["over_first"]["method"] == first
+    parts = found["over_first"]["condition_gains"]
+    assert parts.keys() == found["conditions"].keys() and len(parts) == 4
+    for condition, gains in parts.items():
+        means = found["conditions"][condition]
+        lost = means[second]["psnr_y"] - means[first]["psnr_y"]
+        assert gains[second]["psnr_y"]["mean"] == pytest.approx(lost)
+    assert program(*study).out.count("over first") == 4
+
+
+def test_files_of_long_names_stay_apart_in_a_table(
+    program: Program, data: Path, tiny_weights: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "a-folder-with-a-name-of-some-length" / "and-one-more"
+    folder.mkdir(parents=True)
+    paths = [folder / f"weights-{number}.safetensors" for number in (1, 2)]
+    for path in paths:
+        shutil.copyfile(tiny_weights, path)
+    run = ("evaluate", *(part for path in paths for part in ("-m", path)), "--data", data)
+    table = program(*run).out.splitlines()[2:]
+    folded = "".join(line.split(maxsplit=1)[0] for line in table if line[:1].strip())
+    assert all(str(path) in folded for path in paths)
+
+
+def test_where_there_is_nothing_to_compare_with_that_is_told(
+    program: Program, tmp_path: Path
+) -> None:
+    save(tmp_path / "Set5" / "a.png", 96, 108)
+    run = ("evaluate", "-m", "bicubic", "--data", tmp_path / "Set5", "--compare", "--scale", 4)
+    told = "There are no figures of papers to put beside these."
+    assert told in program(*run, "--protocol", "mild").err
+    assert told not in program(*run, "--protocol", "gaussian8").err
+
+
 def test_the_same_pictures_have_the_same_digest_whatever_they_are_called(
     program: Program, data: Path, tmp_path: Path
 ) -> None:
@@ -493,6 +554,10 @@ def test_tables_show_the_sign_of_a_difference_and_the_skill_of_a_flag(
     console.out.print(_skill("m", {"sigma": number, "flag": {**number, "auc": 0.9}}))
     rows = [line.split() for line in capsys.readouterr().out.splitlines()[2:]]
     assert rows == [["sigma", "0.50", "1.25", "7"], ["flag", "0.50", "1.25", "0.900", "7"]]
+    few = {"one": {**number, "count": 1}, "none": {**number, "count": 0}}
+    console.out.print(_skill("m", few))
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()[2:]]
+    assert rows == [["one", "-", "1.25", "1"], ["none", "-", "-", "0"]]
 
 
 def test_every_measure_has_a_heading() -> None:
@@ -666,7 +731,7 @@ def test_every_key_of_an_answer_is_on_the_page(
     (blurred,) = answers(program(*bicubic, "--protocol", "gaussian8"))
     name = str(tiny_weights)
     found = {
-        *(*real, *blurred, "own_precisions", *real["gains"][name]["psnr_y"], *KEYS),
+        *(*real, *blurred, "own_precisions", "over_first", *real["gains"][name]["psnr_y"], *KEYS),
         *(key for one in real["skill"][name].values() for key in one),
         *(key for one in blurred["published"] for key in one),
     }
