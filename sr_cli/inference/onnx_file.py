@@ -284,7 +284,8 @@ def cut(model: ModelProto, inputs: list[str], output: str) -> ModelProto:
         used = [name for name in inputs if name in reached]
         part.node.extend(_renamed(node, names) for node in nodes)
         part.input.extend(_value(types[name], names[name]) for name in used)
-        part.initializer.extend(one for name, one in constants.items() if name in reached)
+        fixed = reached - {*inputs}
+        part.initializer.extend(one for name, one in constants.items() if name in fixed)
     result = ModelProto(ir_version=model.ir_version, producer_name=PRODUCER, graph=part)
     result.opset_import.extend(model.opset_import)
     return result

@@ -7,6 +7,7 @@ import logging
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ from sr_cli.export.eight_bits import quantised
 from sr_cli.inference.errors import InferenceError
 from sr_cli.inference.onnx_file import OnnxFile
 from sr_cli.networks.dan import DAN
+from sr_cli.zoo.manifest import Model, ZooError, find
+from tests.export.conftest import source
 
 
 @pytest.fixture
@@ -174,3 +177,53 @@ def test_what_is_kept_is_what_would_be_written(
     (kept,) = cache.folder().iterdir()
     assert kept.read_bytes() == making.content(file)
     assert kept.stem.endswith(hashlib.sha256(kept.read_bytes()).hexdigest())
+
+
+def test_a_model_is_known_by_its_weights_whatever_it_is_called(
+    weights: Path, made: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    named = find("dan-real-x4")
+    assert named.weights is not None
+    known = replace(named.weights, sha256=hashlib.sha256(weights.read_bytes()).hexdigest())
+    models = {"named": replace(named, weights=known), "without": replace(named, weights=None)}
+
+    def found(name: str) -> Model:
+        if name not in models:
+            raise ZooError(name)
+        return models[name]
+
+    monkeypatch.setattr(cache, "find", found)
+    monkeypatch.setattr("sr_cli.zoo.hub.fetch", lambda _: weights)
+    for name in (str(weights), "hf:some/repo/weights.safetensors", "named"):
+        cache.exported(name, "fp32")
+    assert made == [str(weights)]
+    for name in ("without", "unknown"):
+        cache.exported(name, "fp32")
+    assert made == [str(weights), "without", "unknown"]
+
+
+def test_where_nothing_can_be_kept_a_model_is_made_all_the_same(
+    weights: Path, made: list[str], file: OnnxFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cache, "folder", lambda: weights / "not" / "a" / "folder")
+    for _ in range(2):
+        assert cache.exported(str(weights), "fp32") is file
+    assert len(made) == 2
+
+
+def test_what_differs_from_torch_is_not_kept(
+    weights: Path, file: OnnxFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown: list[NDArray[np.float32]] = []
+
+    def made(*_: object, calibration: Iterator[NDArray[np.float32]]) -> OnnxFile:
+        shown.append(next(calibration))
+        return file
+
+    other = source(DAN(features=8, blocks=5).eval())
+    monkeypatch.setattr(cache, "folder", lambda: tmp_path / "kept")
+    monkeypatch.setattr(making, "source", lambda _: other)
+    monkeypatch.setattr(making, "made", made)
+    with pytest.raises(InferenceError, match="differs from torch"):
+        cache.exported(str(weights), "int8")
+    assert shown and not cache.folder().exists()

@@ -14,6 +14,9 @@ from sr_cli.degradation.layout import TWO_STAGE
 from sr_cli.export import making
 from sr_cli.inference.errors import InferenceError
 from sr_cli.inference.onnx_file import OnnxFile, read
+from sr_cli.networks.dan import DAN
+from sr_cli.zoo import store, weights
+from sr_cli.zoo.manifest import find
 from tests.conftest import Outcome
 from tests.export.conftest import SKILL, source
 
@@ -187,6 +190,34 @@ def test_a_missing_file_and_other_wishes_give_one_sentence(
         assert (outcome.status in (1, 2) and words in outcome.err) or "any.png" in outcome.err
 
 
-def test_an_opset_out_of_range_is_refused(network: object) -> None:
-    with pytest.raises(InferenceError, match="from 18 to 23"):
-        making.made(source(network), opset=7)  # type: ignore[arg-type]
+def test_an_opset_out_of_range_is_refused(network: DAN, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+
+    def unrolled(_: object, opset: int) -> None:
+        asked.append(opset)
+        raise InferenceError("asked")
+
+    monkeypatch.setattr(making, "unrolled", unrolled)
+    for opset in (17, 18, 23, 24):
+        with pytest.raises(InferenceError, match="asked" if 18 <= opset <= 23 else "from 18 to 23"):
+            making.made(source(network), opset=opset)
+    assert asked == [18, 23]
+
+
+def test_another_precision_is_refused(file: OnnxFile) -> None:
+    with pytest.raises(InferenceError, match="not in bf16"):
+        making.converted(file, "bf16")
+
+
+def test_weights_are_told_by_their_file_and_their_licence_by_their_numbers(
+    tiny_weights: Path, tmp_path: Path
+) -> None:
+    model = find("dan-blur-x4")
+    assert model.weights is not None
+    named = making.source("dan-blur-x4")
+    assert (named.sha256, named.licence) == (model.weights.sha256, model.licence)
+    plain = tmp_path / "plain.safetensors"
+    weights.write_exact(plain, named.loaded.network.state_dict(), "DAN", model.options)
+    same, other = making.source(str(plain)), making.source(str(tiny_weights))
+    assert (same.sha256, same.licence) == (store.sha256(plain), model.licence)
+    assert (other.sha256, other.licence) == (store.sha256(tiny_weights), None)

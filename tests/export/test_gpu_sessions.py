@@ -38,6 +38,10 @@ class Session:
     """Providers that fail when a session is made."""
     broken: bool
     """Whether TensorRT fails when a session runs."""
+    places: list[tuple[str, int]]
+    """Where they ran."""
+    offered: tuple[str, ...]
+    """Providers that the machine turns out to have; all if there are none."""
 
     def __init__(self, data: bytes, options: Any, providers: list[Any], **told: Any) -> None:
         self.data, self.providers, self.told = data, dict(providers), told
@@ -56,12 +60,13 @@ class Session:
         return bool(self.providers[TENSORRT]["trt_fp16_enable"])
 
     def get_providers(self) -> list[str]:
-        return list(self.providers)
+        return [one for one in self.providers if one in self.offered or not self.offered]
 
     def get_inputs(self) -> Any:
         return self.inner.get_inputs()
 
-    def run(self, inputs: Mapping[str, NDArray[Any]]) -> Any:
+    def run(self, inputs: Mapping[str, NDArray[Any]], *place: Any) -> Any:
+        self.places.append(place)
         if self.broken and TENSORRT in self.providers:
             raise native.EPFail("TensorRT EP failed to create engine from network")
         return self.inner.run(None, inputs)
@@ -72,8 +77,9 @@ def sessions(monkeypatch: pytest.MonkeyPatch) -> type[Session]:
     """A machine with two GPUs and TensorRT."""
     monkeypatch.setattr(onnx_backend.ort, "InferenceSession", Session)
     monkeypatch.setattr(onnx_backend, "_has_tensorrt", lambda: True)
-    monkeypatch.setattr(onnx_backend, "_run_bound", lambda one, inputs, *_: one.run(inputs))
-    for name, value in (("made", []), ("refused", ()), ("broken", False)):
+    monkeypatch.setattr(onnx_backend, "_run_bound", lambda one, *given: one.run(*given))
+    kept = {"made": [], "refused": (), "broken": False, "places": [], "offered": ()}
+    for name, value in kept.items():
         monkeypatch.setattr(Session, name, value, raising=False)
     return Session
 
@@ -130,6 +136,30 @@ def test_tensorrt_may_halve_only_what_is_in_half_precision(
     assert {one.may_halve for one in sessions.made} == {True, False}
 
 
+def test_what_tensorrt_compiles_is_kept_for_the_device_that_was_named(
+    half: OnnxFile, tmp_path: Path, sessions: type[Session]
+) -> None:
+    run_all(half, tmp_path)
+    assert {*sessions.places} == {("cuda", 1)}
+    for one in sessions.made:
+        told = one.providers[TENSORRT]
+        assert told["device_id"] == 1
+        assert told["trt_engine_cache_enable"] and told["trt_timing_cache_enable"]
+        assert told["trt_timing_cache_path"] == str(tmp_path)
+
+
+def test_tensorrt_is_for_gpus_and_for_who_has_it(
+    half: OnnxFile, tmp_path: Path, sessions: type[Session], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    OnnxBackend(half, "cpu", tmp_path)
+    monkeypatch.setattr(onnx_backend, "_has_tensorrt", lambda: False)
+    OnnxBackend(half, "cuda:1", tmp_path)
+    processor, gpu = sessions.made
+    assert list(processor.providers.items()) == WITHOUT[1:]
+    assert list(gpu.providers.items()) == WITHOUT
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_where_tensorrt_fails_cuda_goes_on_as_it_was_told(
     half: OnnxFile,
     tmp_path: Path,
@@ -155,6 +185,16 @@ def test_tensorrt_may_fail_as_late_as_at_a_picture(
     sessions.broken = True
     assert np.array_equal(run_all(half, tmp_path), right)
     assert list(sessions.made[-1].providers.items()) == WITHOUT
+
+
+def test_who_goes_on_without_tensorrt_stays_in_single_precision(
+    half: OnnxFile, tmp_path: Path, sessions: type[Session]
+) -> None:
+    backend = OnnxBackend(half, "cuda:1", tmp_path)
+    sessions.broken = True
+    step = next(step for step in backend.steps if step.output == "x1after4")
+    picture, vector = np.zeros((1, 3, 8, 8), np.float32), np.zeros((1, 8, 1, 1), np.float32)
+    assert backend.run(step, [picture, vector], careful=True).dtype == np.float32
 
 
 def test_where_engines_cannot_be_kept_tensorrt_is_left_out(
@@ -200,3 +240,33 @@ def test_a_gpu_that_refuses_is_a_sentence(
     sessions.refused = (TENSORRT, "CUDAExecutionProvider")
     with pytest.raises(InferenceError, match=r"cannot use cuda:1: .*Take --device cpu"):
         OnnxBackend(half, "cuda:1", tmp_path)
+
+
+def test_a_gpu_without_its_libraries_is_not_taken_for_one(
+    half: OnnxFile, sessions: type[Session]
+) -> None:
+    sessions.offered = ("CPUExecutionProvider",)
+    with pytest.raises(InferenceError, match=r"cannot use cuda:1: .* libraries are missing"):
+        OnnxBackend(half, "cuda:1")
+
+
+@pytest.mark.parametrize(
+    ("answers", "found"), [((0, 0), 3), ((100, 0), 0), ((0, 100), 0), (None, 0)]
+)
+def test_gpus_are_counted_by_the_driver_if_there_is_one(
+    monkeypatch: pytest.MonkeyPatch, answers: tuple[int, int] | None, found: int
+) -> None:
+    class Driver:
+        def __init__(self, _: str) -> None:
+            if answers is None:
+                raise OSError("libcuda.so.1: cannot open shared object file")
+
+        def cuInit(self, _: int) -> int:  # noqa: N802
+            return answers[0] if answers else 1
+
+        def cuDeviceGetCount(self, count: Any) -> int:  # noqa: N802
+            count._obj.value = 3
+            return answers[1] if answers else 1
+
+    monkeypatch.setattr("ctypes.CDLL", Driver)
+    assert onnx_backend._cuda_devices.__wrapped__() == found

@@ -6,11 +6,13 @@ import copy
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 import pytest
 import torch
+from numpy.typing import NDArray
 from onnx import TensorProto, numpy_helper
 
 from sr_cli.export import making
@@ -19,8 +21,9 @@ from sr_cli.export.verify import verify
 from sr_cli.inference import onnx_backend
 from sr_cli.inference.engine import Engine
 from sr_cli.inference.errors import InferenceError
-from sr_cli.inference.onnx_backend import OnnxBackend, _run_bound
+from sr_cli.inference.onnx_backend import OnnxBackend, _run_bound, native
 from sr_cli.inference.onnx_file import OnnxFile
+from sr_cli.inference.plan import Step
 from sr_cli.networks.danv1 import DANv1
 from sr_cli.networks.danv2 import DANv2
 from sr_cli.networks.dmsr import DMSR
@@ -138,11 +141,100 @@ def test_large_features_go_to_a_file_and_come_back(file: OnnxFile) -> None:
     assert np.array_equal(result.rgb, Engine(backend).upscale(rgb, 32).rgb)
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        "Failed to allocate memory for requested buffer of size 1234",
+        "Exception during initialization: bad allocation",
+        "std::bad_alloc",
+        "CUDA failure 2: out of memory",
+        "CUDA failure 2 ; GPU=0",
+    ],
+)
+def test_onnx_runtime_says_in_its_words_that_memory_ran_out(file: OnnxFile, words: str) -> None:
+    backend = OnnxBackend(file)
+    assert backend.ran_out_of_memory(native.RuntimeException(words))
+    assert not backend.ran_out_of_memory(ValueError(words))
+    assert not backend.ran_out_of_memory(native.RuntimeException("CUDA failure 209: no kernel"))
+    assert backend.ran_out_of_memory(MemoryError())
+
+
+class Failing:
+    """A session that raises wherever an input is larger than a limit."""
+
+    def __init__(self, session: Any, error: Exception, pixels: int) -> None:
+        self.session, self.error, self.pixels = session, error, pixels
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.session, name)
+
+    def run(self, names: None, inputs: dict[str, NDArray[Any]]) -> Any:
+        if any(one.shape[2] * one.shape[3] > self.pixels for one in inputs.values()):
+            raise self.error
+        return self.session.run(names, inputs)
+
+
+class Cramped(OnnxBackend):
+    """One whose sessions fail on large inputs."""
+
+    error: Exception = native.RuntimeException("Failed to allocate memory for requested buffer")
+
+    def _session(self, step: Step | None, *, careful: bool) -> Any:
+        return Failing(super()._session(step, careful=careful), self.error, 128 * 128)
+
+
+def test_tiles_shrink_when_onnx_runtime_runs_out_of_memory(file: OnnxFile) -> None:
+    rgb = scene(150, 150).astype(np.float32) / 255
+    result = Engine(Cramped(file)).upscale(rgb, 64)
+    assert result.notes[0] == "memory ran out, so it went on with tiles of 32 pixels"
+    assert np.abs(result.rgb - Engine(OnnxBackend(file)).upscale(rgb, 64).rgb).max() < 1e-4
+
+
+def test_what_fails_for_another_reason_is_a_sentence(file: OnnxFile) -> None:
+    backend = Cramped(file)
+    for kind in (native.EPFail, native.Fail):
+        backend.error = kind("[ONNXRuntimeError] : 1 : FAIL : No such kernel.\nAt some line")
+        with pytest.raises(InferenceError, match=r"opset 18\): No such kernel\. Export it again"):
+            Engine(backend).upscale(np.zeros((140, 140, 3), np.float32), 0)
+
+
+def test_onnx_runtime_keeps_its_own_words_off_standard_error(
+    file: OnnxFile, capfd: pytest.CaptureFixture[str]
+) -> None:
+    backend = OnnxBackend(file)
+    step = next(step for step in backend.steps if step.output == "x1after4")
+    narrow = np.zeros((1, 2, 8, 8), np.float32), np.zeros((1, 8, 1, 1), np.float32)
+    with pytest.raises(InferenceError):
+        backend.run(step, narrow)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_sums_of_half_precision_are_taken_in_a_finer_one(file: OnnxFile) -> None:
+    backend = OnnxBackend(file)
+    cells = np.full((1, 2, 300, 400), 0.1, np.float16)
+    sums = backend.sums(cells)
+    assert sums.dtype == np.float64
+    assert np.allclose(sums, 120_000 * np.float64(np.float16(0.1)), rtol=1e-12)
+    assert backend.is_finite(cells * 1000)
+    for wrong in (np.inf, np.nan):
+        cells[0, 1, 7, 9] = wrong
+        assert not backend.is_finite(cells)
+
+
 def test_iterations_share_their_sessions(file: OnnxFile) -> None:
     backend = OnnxBackend(file)
     for step in backend.steps:
         backend._session(step, careful=False)
     assert len(backend.sessions) < len(backend.steps)
+
+
+def test_a_part_of_a_file_holds_only_what_it_computes_with(file: OnnxFile) -> None:
+    for step in file.facts.steps:
+        part = file.cut(step).graph
+        read = {name for node in part.node for name in node.input}
+        assert read == {one.name for one in (*part.initializer, *part.input)} | {
+            name for node in part.node for name in node.output if name != "output"
+        }
 
 
 def test_the_estimate_alone_leaves_the_last_restoration_out(file: OnnxFile) -> None:
@@ -198,3 +290,14 @@ def test_threads_are_as_many_as_is_said_or_as_there_are_cores_for(
     if told is not None:
         monkeypatch.setenv("OMP_NUM_THREADS", told)
     assert onnx_backend.threads() == expected
+
+
+@pytest.mark.parametrize("cores", [None, 6])
+def test_where_nobody_tells_whose_cores_they_are_all_are_taken(
+    cores: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(onnx_backend, "Path", lambda name: tmp_path / Path(name).name)
+    monkeypatch.delattr("os.sched_getaffinity", raising=False)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr("os.cpu_count", lambda: cores)
+    assert onnx_backend.threads() == (cores or 1)

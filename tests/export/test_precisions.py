@@ -144,11 +144,40 @@ def test_eight_bits_are_where_the_work_is(bytes_: OnnxFile) -> None:
     weights = [
         makers[node.input[1]].op_type if node.input[1] in makers else "float"
         for node in graph.node
-        if node.op_type == "Conv" and node.input[1].rsplit("_", 1)[0] != "eye"
+        if node.op_type == "Conv" and "_eye_" not in node.input[1]
     ]
-    assert weights.count("DequantizeLinear") >= 2 * 2 * 5  # the Restorer's, in both iterations
+    assert weights.count("DequantizeLinear") == 3 * 2 * 5 + 3  # the Restorer's, and the tail's
     assert TensorProto.INT8 in kinds.values()
     spared = ("estimator", "degradation", "image_head", "image_tail.2")
     for node in graph.node:
         if node.op_type == "Conv" and any(part in node.input[1] for part in spared):
             assert kinds[node.input[1]] == TensorProto.FLOAT
+
+
+def test_weights_take_seven_of_the_eight_bits_and_each_filter_all_of_them(bytes_: OnnxFile) -> None:
+    constants = {one.name: numpy_helper.to_array(one) for one in bytes_.model.graph.initializer}
+    weights = [value for name, value in constants.items() if name.endswith("weight_quantized")]
+    assert len(weights) == 2 * 5 + 3
+    for one in weights:
+        assert (np.abs(one.astype(int)).max((1, 2, 3)) == 64).all()
+
+
+def test_bytes_are_shuffled_and_every_chain_of_blocks_begins_with_an_identity(
+    bytes_: OnnxFile,
+) -> None:
+    graph = bytes_.model.graph
+    makers = {name: node.op_type for node in graph.node for name in node.output}
+    shuffles = [node for node in graph.node if node.op_type == "DepthToSpace"]
+    assert [makers[node.input[0]] for node in shuffles] == ["QuantizeLinear"] * 2
+    identities = [
+        node for node in graph.node if node.op_type == "Conv" and "_eye_" in node.input[1]
+    ]
+    assert len(identities) == 2 * 3  # of two segments
+
+
+def test_nothing_is_left_in_eight_bits_that_nobody_reads(bytes_: OnnxFile) -> None:
+    graph = bytes_.model.graph
+    read = {name for node in graph.node for name in node.input}
+    read |= {one.name for one in (*graph.output, *graph.value_info)}
+    assert all(read & {*node.output} for node in graph.node)
+    assert read.issuperset(one.name for one in graph.initializer)

@@ -245,6 +245,12 @@ def test_edsr_is_the_twin_of_dan() -> None:
     assert torch.equal(twin.body(feature), dan.restorer.body(feature))
 
 
+def test_untrained_networks_take_the_published_mean_colour_off() -> None:
+    published = load(sources("kerneldan-x2")[0].values[0]).state["mean"]
+    assert torch.equal(DAN(features=8, blocks=1).mean, published)
+    assert torch.equal(EDSR(features=8, blocks=1).colours.mean, published)
+
+
 @pytest.mark.parametrize(("scale", "parameters"), [(2, 7_895_208), (3, 8_079_848), (4, 8_338_344)])
 def test_dmsr_has_as_many_parameters_as_its_tables_say(scale: int, parameters: int) -> None:
     with torch.device("meta"):
@@ -305,6 +311,26 @@ def test_a_dan_says_the_same_with_and_without_its_picture(iterations: int) -> No
     with torch.inference_mode():
         assert torch.equal(network.vector(lr), network(lr)[1])
         assert torch.equal(network.estimate(lr), with_iterations(network, 1)(lr)[1])
+
+
+def test_the_traces_that_a_dan_estimates_from_are_not_rounded_by_autocast() -> None:
+    network = toy("dan")
+    assert isinstance(network, DAN)
+    lr = torch.rand(1, 3, 10, 12)
+    right, _ = network.head(lr)
+    with torch.autocast("cpu", torch.bfloat16):
+        feature, degradation = network.head(lr)
+    assert torch.equal(feature, right) and degradation.dtype is torch.bfloat16
+
+
+def test_a_dan_restores_with_one_vector_for_all_pictures() -> None:
+    network = toy("dan")
+    assert isinstance(network, DAN)
+    lr, vector = torch.rand(3, 3, 10, 12), torch.rand(1, 6)
+    with torch.inference_mode():
+        same = network.restore(lr, vector.expand(3, -1))
+        torch.testing.assert_close(network.restore(lr, vector), same)
+        assert not torch.equal(network.restore(lr, 1 - vector), same)
 
 
 def test_each_module_of_a_dan_learns_from_its_own_loss() -> None:

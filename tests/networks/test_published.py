@@ -17,6 +17,7 @@ from sr_cli.networks.danv1 import DANv1
 from sr_cli.networks.danv2 import DANv2
 from sr_cli.networks.dssr import DSSR
 from sr_cli.networks.registry import recognise
+from sr_cli.networks.rrdb import RRDBNet
 from sr_cli.networks.stages import SuperResolver
 
 DANS = sources("realdan-x4", "realdan-rrdb-x4", "kerneldan-x2", "kerneldan-x4")
@@ -107,6 +108,18 @@ def test_dan(path: Path) -> None:
         return found
 
     check(reference, network, outputs)
+
+
+@pytest.mark.parametrize(("network", "name"), [(DAN, "realdan-x4"), (RRDBNet, "rrdb-x4")])
+def test_networks_without_options_are_the_published_ones(
+    network: type[DAN | RRDBNet], name: str
+) -> None:
+    info = load(sources(name)[0].values[0]).info
+    with torch.device("meta"):
+        made = network()
+    assert made.scale == 4
+    assert sum(p.numel() for p in made.parameters()) == info["parameters"]
+    assert getattr(made, "iterations", None) == info["hyperparameters"].get("loop")
 
 
 @pytest.mark.parametrize("path", DANV1)

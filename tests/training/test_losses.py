@@ -36,8 +36,9 @@ from training.losses.features import (
     FeaturesError,
     Staggered,
     load_features,
+    squeezenet_layers,
 )
-from training.losses.objective import Restoration, root_mean_square
+from training.losses.objective import MetaRestoration, Restoration, root_mean_square
 from training.losses.shape import ShapeLoss
 from training.pool import Pairs
 from training.recipe import RecipeError, load_recipe
@@ -112,14 +113,25 @@ def test_every_number_counts_alike_over_the_degradation_model() -> None:
     weighing = Weighing(loss, TWO_STAGE, vectors)
     applies = weighing.applies(vectors)
     means = (applies * vectors).sum(0) / applies.sum(0)
-    varying = weighing.deviation != 1
+    assert (weighing.deviation != 1).all()
     estimate = EstimateLoss(loss, weighing)
-    for index in varying.nonzero().flatten().tolist():
+    for index in range(42):
         guess = vectors.clone()
         guess[:, index] = means[index]  # what can be said without looking
         assert float(estimate(guess, vectors)) == pytest.approx(1 / 42, rel=1e-3)
     wrong = vectors + (1 - applies) * 7  # where nothing applies, anything may be said
     assert float(estimate(wrong, vectors)) == 0
+
+
+def test_a_number_that_never_varies_is_left_as_it_is() -> None:
+    vectors = two_stage_vectors(20)
+    vectors[:, 3] = 0.5
+    loss = Loss(standardised=True)
+    weighing = Weighing(loss, TWO_STAGE, vectors)
+    assert weighing.deviation[3] == 1
+    guess = vectors.clone()
+    guess[:, 3] += 0.2
+    assert float(EstimateLoss(loss, weighing)(guess, vectors)) == pytest.approx(0.04 / 42)
 
 
 def test_emphasised_numbers_count_as_often_as_is_said() -> None:
@@ -154,6 +166,13 @@ def test_a_term_of_the_picture_counts_as_much_as_is_said(key: str) -> None:
         assert isinstance(objective, Restoration)
         (term,) = objective.picture(hr + 0.1, hr).items()
         assert term[0] == key and float(term[1]) == pytest.approx(0.1 * weight, rel=1e-4)
+
+
+def test_the_perceptual_term_counts_as_much_as_is_said(features_folder: Path) -> None:
+    features = load_features(Loss(features="squeezenet", features_folder=str(features_folder)))
+    sr, hr = torch.rand(1, 3, 32, 32), torch.rand(1, 3, 32, 32)
+    terms = Restoration(0.0, perceptual=4.0, features=features).picture(sr, hr)
+    assert terms == {"perceptual": pytest.approx(4 * float(features.distance(sr, hr)))}
 
 
 def test_the_shape_of_a_blur_is_the_root_of_its_kernels_second_moments() -> None:
@@ -211,6 +230,23 @@ def test_the_shape_is_asked_for_after_every_iteration_and_of_the_estimator_alone
     torch.testing.assert_close(terms["shape"], expected, rtol=1e-4, atol=0)
     reached = {name.split(".")[0] for name, p in network.named_parameters() if p.grad is not None}
     assert "estimator" in reached and "restorer" not in reached and "image_tail" not in reached
+
+
+def test_an_estimator_alone_is_asked_for_vector_and_shape() -> None:
+    changes = ["loss.shape=0.5", "loss.vector=2.0", "phase.0.trains='estimator'"]
+    recipe = load_recipe("dan-blur-x4", [*NARROW["DAN"], "phase.0.iterations=1", *changes])
+    model = degrader(recipe)
+    network = build_network(recipe, model)
+    assert isinstance(network, DAN)
+    objective = Objectives(recipe, network, model, CPU).of(recipe.phase[0])
+    truth = model.vector(model.sample(2, torch.Generator().manual_seed(0)))
+    lr, hr = torch.rand(2, 3, 16, 16), torch.rand(2, 3, 64, 64)
+    found = objective(network, objective.forward(network), lr, hr, truth)
+    assert found.sr is None and found.terms.keys() == {"vector", "shape"}
+    shape = ShapeLoss(0.5, model, 16, CPU)
+    torch.testing.assert_close(found.terms["shape"], shape([network.describe(lr)], truth))
+    error = 2.0 * F.mse_loss(network.estimate(lr), truth)
+    torch.testing.assert_close(found.terms["vector"], error)
 
 
 def test_a_shape_that_the_vector_does_not_tell_is_refused() -> None:
@@ -288,10 +324,15 @@ def test_a_gan_recipe_trains_both_networks(features_folder: Path) -> None:
 
 def test_the_squeezenet_loss_is_what_evaluate_measures(features_folder: Path) -> None:
     loss = load_features(Loss(features="squeezenet", features_folder=str(features_folder)))
-    sr, hr = torch.rand(2, 3, 64, 64), torch.rand(2, 3, 64, 64)
+    # Sides that no pooling divides without a rest.
+    sr, hr = torch.rand(2, 3, 66, 61), torch.rand(2, 3, 66, 61)
     measured = PerceptualDistance(features_folder)(sr, hr).mean()
     assert loss.distance(sr, hr) == pytest.approx(float(measured), rel=1e-4)
     assert loss.distance(hr, hr) == 0
+
+
+def test_squeezenets_layers_are_of_the_published_sizes() -> None:
+    assert sum(p.numel() for p in squeezenet_layers().parameters()) == 722_496
 
 
 def test_features_can_begin_their_grid_at_another_pixel_of_every_crop(
@@ -365,10 +406,15 @@ def test_missing_features_are_explained(tmp_path: Path, monkeypatch: pytest.Monk
     ("name", "changes", "message"),
     [
         ("dan-blur-x4", ["network.degradation_size=42"], "does not describe the degradation"),
+        ("dan-blur-x4", ["data.degradation='isotropic'"], "does not describe the degradation"),
         ("danv2-iso-x4", ["data.kernel=11"], "estimates a kernel of 21x21"),
+        ("danv2-iso-x4", ["data.degradation='blur'"], "estimates a kernel of 21x21"),
+        ("danv2-iso-x4", ["data.degradation='two-stage'"], "estimates a kernel of 21x21"),
         ("danv1-iso-x4", ["loss.standardised=true"], "only the vectors of a DAN"),
         ("edsr-blur-x4", ["loss.applying=true"], "only the vectors of a DAN"),
+        ("edsr-blur-x4", ['loss.emphasised=["stage1.sigma_x"]'], "only the vectors of a DAN"),
         ("dan-real-x4", ["loss.applying=true"], "need 'loss.standardised'"),
+        ("dan-real-x4", ['loss.emphasised=["stage1.sigma_x"]'], "need 'loss.standardised'"),
         (
             "dan-real-x4",
             ["loss.standardised=true", 'loss.emphasised=["stage2.jpeg_qualty"]'],
@@ -400,27 +446,69 @@ def first_terms(name: str, *changes: str) -> tuple[Any, Pairs, dict[str, Tensor]
     return learner.network, pairs, found.terms
 
 
+@pytest.mark.parametrize(
+    ("name", "trains", "capturable"),
+    [
+        ("dan-real-x4", "all", True),
+        ("dan-real-x4", "estimator", True),
+        ("dan-real-x4", "restorer", True),
+        ("dssr-iso-x2", "all", False),
+    ],
+)
+def test_what_sends_something_to_the_device_is_in_no_graph(
+    name: str, trains: str, capturable: bool
+) -> None:
+    changes = NARROW[load_recipe(name).network.family]
+    recipe = load_recipe(name, [*changes, f"phase.0.trains={trains!r}"])
+    model = degrader(recipe)
+    objectives = Objectives(recipe, build_network(recipe, model), model, CPU)
+    assert objectives.of(recipe.phase[0]).capturable is capturable
+
+
 def test_dssr_learns_at_every_step() -> None:
-    network, pairs, terms = first_terms("dssr-iso-x2")
+    network, pairs, terms = first_terms("dssr-iso-x2", "loss.l1=2.0", "loss.detail=0.5")
     hr, lr = pairs.hr.float() / 255, pairs.lr.float() / 255
     with torch.no_grad():
         steps = list(network.iterate(lr))
         missing = hr - F.interpolate(lr, scale_factor=2, mode="bicubic", align_corners=False)
     assert len(steps) == 4
-    assert float(terms["l1"]) == pytest.approx(sum(float((s - hr).abs().mean()) for _, s in steps))
+    pictures = sum(float((s - hr).abs().mean()) for _, s in steps)
+    assert float(terms["l1"]) == pytest.approx(2.0 * pictures, rel=1e-5)
     details = sum(float((d - missing).abs().mean()) for d, _ in steps)
-    assert float(terms["detail"]) == pytest.approx(details, rel=1e-5)
+    assert float(terms["detail"]) == pytest.approx(0.5 * details, rel=1e-5)
 
 
-def test_dmsr_is_told_kernel_and_noise() -> None:
-    network, pairs, terms = first_terms("dmsr-x2", "loss.reconstruction=1.0")
+def test_dmsr_is_told_kernel_and_noise_and_must_find_its_own_again() -> None:
+    weights = {"l1": 2.0, "reconstruction": 3.0, "consistency": 0.5}
+    changes = [f"loss.{key}={weight}" for key, weight in weights.items()]
+    network, pairs, terms = first_terms("dmsr-x2", *changes)
     hr, lr = pairs.hr.float() / 255, pairs.lr.float() / 255
-    with torch.no_grad():
-        noise, kernel = network.extractor(lr)
-    clean = imresize(blur(hr, pairs.truth.view(-1, 15, 15)), Fraction(1, 2))
-    noise_error = float((noise - (lr - clean)).square().mean())
-    kernel_error = float((kernel - pairs.truth).square().sum()) / len(lr)  # a sum a kernel
-    assert float(terms["reconstruction"]) == pytest.approx(noise_error + kernel_error, rel=1e-4)
+
+    def shrunk(kernel: Tensor) -> Tensor:
+        return imresize(blur(hr, kernel.view(-1, 15, 15)), Fraction(1, 2))
+
+    def apart(kernel: Tensor, other: Tensor) -> float:
+        return float((kernel - other).square().sum()) / len(lr)  # a sum a kernel
+
+    objective = MetaRestoration(**weights)
+    for gain in (1.0, 8.0):  # with the greater one, another picture has another kernel
+        with torch.no_grad():
+            for parameter in network.extractor.blur.parameters():
+                parameter *= gain
+            noise, kernel = network.extractor(lr)
+            simulated = shrunk(kernel) + noise
+            noise_again, kernel_again = network.extractor(simulated)
+            picture = float((network(lr)[0] - hr).abs().mean())
+            found = objective(network, network, lr, hr, pairs.truth).terms
+        known = float((noise - (lr - shrunk(pairs.truth))).square().mean())
+        known += apart(kernel, pairs.truth)
+        agreement = float((simulated - lr).square().mean() + (noise_again - noise).square().mean())
+        agreement += apart(kernel_again, kernel)
+        expected = {"l1": picture, "reconstruction": known, "consistency": agreement}
+        for key, value in expected.items():
+            assert float(found[key]) == pytest.approx(weights[key] * value, rel=1e-4)
+            if gain == 1:
+                assert float(terms[key]) == pytest.approx(float(found[key]), rel=1e-5)
 
 
 def test_danv1_is_told_the_code_and_danv2_the_kernel() -> None:

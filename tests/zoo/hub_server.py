@@ -19,6 +19,7 @@ from typing import Any
 COMMIT = "a" * 40
 """The one commit that every repository here has."""
 TOKEN = "hf_secret"
+INVALID = "Invalid credentials in Authorization header"
 
 
 @dataclass
@@ -39,6 +40,8 @@ class Hub:
     """Method, path and Range header of every request for a file."""
     uploads: dict[str, bytes] = field(default_factory=dict)
     """What was published, by path within the repository."""
+    hidden: dict[str, bool] = field(default_factory=dict)
+    """Repositories that were made, and whether nobody else sees them."""
     address: str = ""
 
     def downloads(self) -> list[str | None]:
@@ -85,7 +88,11 @@ class _Handler(BaseHTTPRequestHandler):
         elif self.path == "/api/repos/create":
             name = json.loads(body)
             repo = f"{name.get('organization', 'me')}/{name['name']}"
-            self._json({"url": f"{self.hub.address}/{repo}", "repo_id": repo})
+            status = 409 if repo in self.hub.hidden else 200
+            # As older and as newer clients say it.
+            hidden = bool(name.get("private")) or name.get("visibility") == "private"
+            self.hub.hidden.setdefault(repo, hidden)
+            self._json({"url": f"{self.hub.address}/{repo}", "repo_id": repo}, status)
         elif "/preupload/" in self.path:
             files = [
                 {"path": f["path"], "uploadMode": _mode(f["path"]), "shouldIgnore": False}
@@ -136,7 +143,8 @@ class _Handler(BaseHTTPRequestHandler):
         found = re.fullmatch(r"/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", self.path)
         cdn = re.fullmatch(r"/cdn/(.+)", self.path)
         if hub.status:
-            self._empty(hub.status)
+            # Without these words a 401 may mean as well that there is no such repository.
+            self._empty(hub.status, {"X-Error-Message": INVALID} if hub.status == 401 else None)
         elif cdn:
             self._send(hub.files[cdn[1]], with_body=with_body)
         elif hub.gated and self.headers.get("Authorization") != f"Bearer {TOKEN}":

@@ -162,6 +162,21 @@ def test_gated_files_need_a_token(client: Client) -> None:
     assert pulled(client.run("models", "pull", REFERENCE, HF_TOKEN=TOKEN)) == CONTENT
 
 
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [
+        (401, "does not accept your token for some/repo"),
+        (503, "Cannot fetch model.safetensors of some/repo: Server error '503"),
+    ],
+)
+def test_a_hub_that_refuses_is_asked_once_and_told_of(
+    client: Client, status: int, words: str
+) -> None:
+    client.hub.status = status
+    one_sentence(client.run("models", "pull", REFERENCE, HF_TOKEN=TOKEN), words)
+    assert len(client.hub.requests) == 1
+
+
 def test_a_cut_connection_is_resumed_where_it_broke(client: Client) -> None:
     # The client keeps what came in whole chunks.
     content = CONTENT * (DOWNLOAD_CHUNK_SIZE // len(CONTENT) + 2)
@@ -231,10 +246,22 @@ def test_publishing_uploads_card_configuration_and_weights(client: Client) -> No
     command = ("models", "publish", "dan-real-x4", "--repo", "me/dan")
     refused = client.run(*command)
     one_sentence(refused, "me/dan", "hf auth login")
-    done = client.run(*command, HF_TOKEN=TOKEN)
+    done = client.run(*command, "--private", HF_TOKEN=TOKEN)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip().endswith(f"/me/dan/commit/{COMMIT}")
+    assert client.hub.hidden == {"me/dan": True}
     assert set(client.hub.uploads) == {"README.md", "config.json", "model.safetensors"}
     assert not Path("dan").exists()  # what was uploaded is not left here
     path = client.run("models", "path", "dan-real-x4").stdout.strip()
     assert client.hub.uploads["model.safetensors"] == Path(path).read_bytes()
+
+
+def test_publishing_goes_into_a_repository_that_is_there_and_tells_what_the_hub_refuses(
+    client: Client,
+) -> None:
+    command = ("models", "publish", "dan-real-x4", "--repo", "me/dan")
+    client.hub.hidden["me/dan"] = False
+    assert client.run(*command, HF_TOKEN=TOKEN).returncode == 0
+    for status, words in ((403, "does not let you write to me/dan"), (500, "Cannot publish to")):
+        client.hub.status = status
+        one_sentence(client.run(*command, HF_TOKEN=TOKEN), words)
