@@ -168,7 +168,7 @@ def torch_place(device: str, precision: PrecisionChoice) -> tuple[torch.device, 
     Raises:
         InferenceError: There is no such device here, or it does not compute so.
     """
-    from sr_cli.inference.torch_backend import automatic_precision
+    from sr_cli.precision import automatic_precision
 
     if precision == "int8":
         raise InferenceError("torch runs fp32, fp16 and bf16; int8 needs --backend onnx.")

@@ -25,6 +25,7 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
+from sr_cli.precision import automatic_precision
 from training.corpus import Corpus, CorpusError, read_corpus
 from training.degradations import degrader
 from training.feeder import Feeder
@@ -255,7 +256,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--set", action="append", default=[], dest="changes")
     parser.add_argument("--phase", type=int, default=-1, help="which phase, from 0; the last")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--precision", choices=("bf16", "fp32"), default="bf16")
+    parser.add_argument(
+        *("--precision",),
+        choices=("auto", "bf16", "fp32"),
+        default="auto",
+        help="auto: bf16 where the device computes in it, as sr-cli train",
+    )
     parser.add_argument("--seconds", type=float, default=10.0, help="of each measurement")
     parser.add_argument("--compile", action="store_true")
     parser.add_argument("--no-capture", action="store_true", help="call kernels one by one")
@@ -282,12 +288,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         else:
             corpus = made_pictures(2 * crop)
         spare_threads(device)
+        chosen = options.precision != "auto"
         bench = Bench(
             recipe,
             phase,
             corpus,
             device,
-            half=options.precision == "bf16",
+            half=(options.precision if chosen else automatic_precision(device)) == "bf16",
             compiled=options.compile,
             captured=not options.no_capture,
         )

@@ -136,8 +136,8 @@ def train(
             f"{chosen.name} degrades photographs by rules; --low is for recipes that learn to "
             "(pdm-*)"
         )
-    from sr_cli.inference.torch_backend import automatic_precision
     from sr_cli.opening import torch_device
+    from sr_cli.precision import automatic_precision
     from training.session import run_session
     from training.trainer import Options
 

@@ -26,11 +26,12 @@ from sr_cli.inference.memory import automatic_tile
 from sr_cli.inference.plan import Step, from_json, steps_of, to_json
 from sr_cli.inference.store import Memory
 from sr_cli.inference.tiles import band_windows
-from sr_cli.inference.torch_backend import TorchBackend, automatic_precision, torch_engine
+from sr_cli.inference.torch_backend import TorchBackend, torch_engine
 from sr_cli.inference.walk import Tiling, Walk
 from sr_cli.networks.dan import BLOCK_HALO, DAN, HEAD_HALO, TAIL_HALO
 from sr_cli.networks.danv2 import DANv2
 from sr_cli.networks.stages import DEGRADATION, LR, POSITION, SR, Stage, SuperResolver
+from sr_cli.precision import automatic_precision
 from tests.conftest import scene
 
 CPU = torch.device("cpu")
