@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from sr_cli.networks.blocks import RRDB, EDSRBlock
 from sr_cli.networks.dan import DAN
@@ -17,8 +17,9 @@ from sr_cli.networks.edsr import EDSR
 from sr_cli.networks.keys import Renames, rename
 from sr_cli.networks.registry import family
 from sr_cli.networks.stages import SuperResolver
-from sr_cli.zoo import weights
-from sr_cli.zoo.manifest import ZooError
+from sr_cli.zoo import store, weights
+from sr_cli.zoo.loading import UnknownNetworkError, misfit, recognise, weights_file
+from sr_cli.zoo.manifest import ZooError, find
 from training.degradations import Degrader, principal_components
 from training.recipe import RecipeError
 from training.schema import Recipe, Start
@@ -50,7 +51,7 @@ def channels_last(network: N) -> N:
 def build_network(
     recipe: Recipe,
     model: Degrader | None = None,
-    start: Path | None = None,
+    start: str | Path | None = None,
     tell: Callable[[str], None] | None = None,
 ) -> SuperResolver:
     """A network at the first phase's iterations.
@@ -59,8 +60,9 @@ def build_network(
         recipe: Its options and its seed.
         model: Of the degradation, whose kernels DANv1, DANv2 and DMSR describe by their
             principal components; may be left out for others, or with a start.
-        start: A safetensors file to start from instead of fresh weights.  A DAN whose header
-            tells other iterations is turned to the phase's by `training.unroll`.
+        start: What to start from instead of fresh weights: a file, ours or a published one, a
+            model's name or ``hf:owner/repo/file``.  A DAN whose header tells other iterations is
+            turned to the phase's by `training.unroll`.
         tell: Called with a sentence on how much of it was taken, where not all has to fit.
 
     Raises:
@@ -81,32 +83,46 @@ def build_network(
     except (ValueError, KeyError) as error:
         raise RecipeError(f"{recipe.name}: {recipe.network.family}: {error}") from None
     if start is not None:
-        taken = _start_from(network, start, fitting=recipe.start.fitting)
+        taken = _start_from(network, str(start), fitting=recipe.start.fitting)
         if tell and taken < (number := len(network.state_dict())):
             tell(f"of {start} fit {taken} of the network's {number} tensors; the rest is fresh")
     return network
 
 
-def _start_from(network: nn.Module, path: Path, *, fitting: bool) -> int:
+def _start_from(network: nn.Module, start: str, *, fitting: bool) -> int:
     """Load the weights of an earlier run in place of fresh ones, or those that fit: how many."""
+    fresh = network.state_dict()
     try:
-        state, header = weights.read(path)
-        if fitting:
-            fresh = network.state_dict()
-            if isinstance(network, EDSR):
-                state = rename(state, _OF_DAN)
-            state = {k: v for k, v in state.items() if k in fresh and v.shape == fresh[k].shape}
-            if not state:
-                raise TrainingError(f"Cannot start from {path}: nothing in it fits the network.")
-        network.load_state_dict(state, strict=not fitting)
-        trained = weights.told_options(header, path).get("iterations")
-    except (ZooError, RuntimeError) as error:
-        reason = " ".join(str(error).splitlines()[:2]).strip()
-        raise TrainingError(f"Cannot start from {path}: {reason}") from None
+        state, trained = _earlier(start)
+    except ZooError as error:
+        raise TrainingError(f"Cannot start from {start}: {error}") from None
+    if fitting:
+        if isinstance(network, EDSR):
+            state = rename(state, _OF_DAN)
+        state = {k: v for k, v in state.items() if k in fresh and v.shape == fresh[k].shape}
+        if not state:
+            raise TrainingError(f"Cannot start from {start}: nothing in it fits the network.")
+    elif complaint := misfit(fresh, state):
+        raise TrainingError(
+            f"Cannot start from {start}: for this recipe's network {complaint}. "
+            "--set start.fitting=true takes of it what fits."
+        )
+    network.load_state_dict(state, strict=not fitting)
     if isinstance(network, DAN) and trained and "restorer.fusion.weight" in state:
         wanted, network.iterations = network.iterations, trained
         unroll(network, wanted)
     return len(state)
+
+
+def _earlier(start: str) -> tuple[Mapping[str, Tensor], int | None]:
+    """Weights in our names, and with how many iterations they were trained, if a header tells."""
+    path = weights_file(start) or store.locate(find(start))
+    try:
+        known = recognise(path)
+        state, header = known.state, known.header
+    except UnknownNetworkError:  # parts of one
+        state, header = weights.read(path)
+    return state, weights.told_options(header, path).get("iterations")
 
 
 @torch.no_grad()

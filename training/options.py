@@ -19,8 +19,8 @@ class Options:
     """On a GPU, replay a step's passes as one graph (`training.capture`)."""
     curves: bool = False
     """Write curves for TensorBoard."""
-    weights: Path | None = None
-    """A safetensors file to start from instead of fresh weights."""
+    weights: str | Path | None = None
+    """What to start from instead of fresh weights, as of `training.initial.build_network`."""
     time_budget: float = math.inf
     """Seconds after which to stop."""
     last_step: int | None = None

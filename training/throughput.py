@@ -288,13 +288,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
         else:
             corpus = made_pictures(2 * crop)
         spare_threads(device)
-        chosen = options.precision != "auto"
+        precision = options.precision
+        if precision == "auto":
+            precision = automatic_precision(device)
         bench = Bench(
             recipe,
             phase,
             corpus,
             device,
-            half=(options.precision if chosen else automatic_precision(device)) == "bf16",
+            half=precision == "bf16",
             compiled=options.compile,
             captured=not options.no_capture,
         )

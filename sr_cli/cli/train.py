@@ -55,8 +55,11 @@ def train(
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where the run stopped.")] = False,
     weights: Annotated[
-        Path | None,
-        typer.Option(help="Start from these weights (.safetensors) instead of fresh ones."),
+        str | None,
+        typer.Option(
+            help="Start from a model of the zoo, a weights file (.safetensors, .pth) or "
+            "hf:owner/repo/file instead of fresh weights."
+        ),
     ] = None,
     time_budget: Annotated[
         str | None, typer.Option(help="Stop cleanly after 90s, 9m or 1.5h; --resume goes on.")
@@ -107,6 +110,11 @@ def train(
         kept = (out if out is not None else RUNS / recipe) / RECORD
         if resume and kept.exists():
             recipe = str(kept)
+        elif resume and out is not None:
+            raise typer.BadParameter(
+                f"there is no run in {console.shown_path(out)} to resume; name its folder, or a "
+                "RECIPE to begin one there"
+            )
     chosen = load_recipe(recipe, set_ or ())
     if show:
         console.out.print(shown(chosen), end="")

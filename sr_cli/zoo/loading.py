@@ -201,7 +201,7 @@ def _built(
     except (TypeError, ValueError, RuntimeError, ArithmeticError) as error:
         raise ZooError(f"{path} asks for a {found.name} that cannot be: {error}.") from None
     expected = network.state_dict()
-    if complaint := _misfit(expected, state):
+    if complaint := misfit(expected, state):
         raise ZooError(f"{path} does not fit {found.name}: {complaint}. Fetch the file again.")
     # Copies, or the network would change with its file.
     own = {key: value.to(expected[key].dtype, copy=True) for key, value in state.items()}
@@ -213,8 +213,8 @@ def _built(
     return network.eval()
 
 
-def _misfit(expected: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> str:
-    """What is wrong with a state dict, or nothing."""
+def misfit(expected: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> str:
+    """In words, what is wrong with a state dict in the place of another; "" if nothing."""
     if missing := [key for key in expected if key not in state]:
         return f"it lacks {_listed(missing)}"
     if unknown := [key for key in state if key not in expected]:

@@ -73,3 +73,18 @@ def test_a_recipe_of_ones_own_is_measured(
 ) -> None:
     throughput.main([str(small_file), "--seconds", "0.01", "--device", "cpu"])
     assert capsys.readouterr().out.startswith("small, phase 3: 2 crops of 32x32")
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp32"])
+def test_it_computes_in_what_training_computes_in(
+    precision: str,
+    small_file: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(throughput, "automatic_precision", lambda _: precision)
+    arguments = [str(small_file), "--seconds", "0.01", "--device", "cpu", "--json"]
+    throughput.main(arguments)
+    assert json.loads(capsys.readouterr().out)["precision"] == precision
+    throughput.main([*arguments, "--precision", "fp32"])
+    assert json.loads(capsys.readouterr().out)["precision"] == "fp32"
