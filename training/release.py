@@ -1,6 +1,6 @@
 """From a finished run to released weights: a float16 file and its entry in the manifest.
 
-    python -m training.release RUN --recipe dan-real-x4-cpu --manifest weights_manifest.json
+    python -m training.release RUN --recipe R --licence Apache-2.0 --authors "A. Person"
 
 With ``--eight-bits`` the file is half as large and the pictures are the same to the eye; the
 figures have to be those of that file (docs/design-notes.md has what it costs).
@@ -27,9 +27,6 @@ from sr_cli.zoo.schema import problems
 from training.packing import run_facts, write_weights
 from training.recipe import Recipe, RecipeError, load_recipe
 
-LICENCE = "Apache-2.0"
-AUTHORS = "the sr-cli authors"
-
 
 def updated_manifest(
     manifest: Path,
@@ -39,6 +36,8 @@ def updated_manifest(
     figures: list[dict[str, Any]],
     skill: dict[str, Any] | None,
     digest: str,
+    licence: str,
+    authors: str,
 ) -> str:
     """A manifest in which a model's entry points at new weights, with what was measured of them.
 
@@ -50,6 +49,8 @@ def updated_manifest(
         figures: Objects as `sr-cli evaluate --json` prints them, of these weights.
         skill: The ``skill`` of the model in one of them, measured on many degradations.
         digest: Of the file's numbers, see `sr_cli.zoo.weights.digest`.
+        licence: Of the weights, as SPDX calls it.
+        authors: Who made them.
 
     Returns:
         The file's new text.
@@ -65,8 +66,7 @@ def updated_manifest(
     entry["options"] = weights.told_options(header, file)
     entry["recipe"] = recipe.name
     entry["preset"] = recipe.data.trained_for
-    entry["licence"] = entry["licence"] or LICENCE
-    entry["authors"] = entry["authors"] or AUTHORS
+    entry["licence"], entry["authors"] = licence, authors
     entry["training"] = training
     entry["weights"] = {
         "bundled": file.name,
@@ -129,13 +129,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("run", type=Path)
     parser.add_argument("--recipe", required=True)
     parser.add_argument("--set", action="append", default=[], dest="changes")
-    parser.add_argument("--weights", type=Path, default=Path("sr_cli/weights"))
+    parser.add_argument("--licence", required=True, help="of the weights, as SPDX calls it")
+    parser.add_argument("--authors", required=True, help="who made them")
+    parser.add_argument("--weights", type=Path, default=Path("sr_cli/weights"), help="a folder")
     parser.add_argument("--manifest", type=Path, default=Path("weights_manifest.json"))
     parser.add_argument("--device", default="unknown", help="what it was trained on")
     parser.add_argument("--eight-bits", action="store_true", help="half the file of float16")
     parser.add_argument("--figures", type=Path, action="append", default=[])
     parser.add_argument("--skill", type=Path, help="JSON of evaluate --estimate-only --repeats N")
     options = parser.parse_args(arguments)
+    if not options.weights.is_dir():
+        parser.error(
+            f"{options.weights} is not a folder: release from the folder of the source code, or "
+            "name others with --weights and --manifest"
+        )
     try:
         recipe = load_recipe(options.recipe, options.changes)
         measured = {path: _read(path) for path in (*options.figures, options.skill) if path}
@@ -147,12 +154,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
         # The weights take their place only when all that is said of them is known to be right.
         with tempfile.TemporaryDirectory(dir=options.weights) as folder:
             file = write_weights(
-                options.run, recipe, Path(folder), LICENCE, small=options.eight_bits
+                *(options.run, recipe, Path(folder), options.licence), small=options.eight_bits
             )
             digest = load(str(file)).digest
             for path, answer in measured.items():
                 _check_weights(answer, recipe.model, digest, path)
-            text = updated_manifest(options.manifest, recipe, file, facts, figures, skill, digest)
+            text = updated_manifest(
+                *(options.manifest, recipe, file, facts, figures, skill, digest),
+                licence=options.licence,
+                authors=options.authors,
+            )
             with replacing(options.manifest) as stream:
                 stream.write(text.encode())
                 stream.flush()  # notices a full disk

@@ -175,6 +175,9 @@ def test_a_run_that_ends_early_is_released_as_what_it_is(
     assert json.loads((out / "release" / "entry.json").read_text())["options"]["iterations"] == 1
 
 
+BY = ("--licence", "CC0-1.0", "--authors", "A. Person")
+
+
 def released_to(place: Path, small_file: Path, *changes: str) -> list[str]:
     """Arguments of a release, behind the run; makes the folder and the manifest it goes to."""
     folder, file = place / "weights", place / "manifest.json"
@@ -182,7 +185,7 @@ def released_to(place: Path, small_file: Path, *changes: str) -> list[str]:
     file.write_bytes((Path(__file__).parents[2] / "weights_manifest.json").read_bytes())
     settings = [word for change in changes for word in ("--set", change)]
     places = ["--weights", str(folder), "--manifest", str(file)]
-    return ["--recipe", str(small_file), *settings, *places]
+    return ["--recipe", str(small_file), *settings, *BY, *places]
 
 
 def test_weights_take_their_place_only_with_an_entry(
@@ -214,8 +217,14 @@ def test_weights_take_their_place_only_with_an_entry(
         ([*of, "--figures", str(other)], "other.json are not of dan-real-x4"),
         ([*of, "--skill", str(other)], "the skills are not of dan-real-x4"),
         ([*of, "--figures", str(odd)], "nothing that `sr-cli evaluate --json` wrote"),
-        ([str(out), "--recipe", "dan-real-x4", *places], "a run of 'small', not of 'dan-real-x4'"),
+        (
+            [str(out), "--recipe", "dan-real-x4", *BY, *places],
+            "a run of 'small', not of 'dan-real-x4'",
+        ),
         ([*of, "--set", "model=nothing"], "no entry 'nothing'"),
+        ([*of, "--weights", str(tmp_path / "nowhere")], "nowhere is not a folder"),
+        ([word for word in of if word not in BY[:2]], "--licence"),
+        ([word for word in of if word not in BY[2:]], "--authors"),
     ):
         with pytest.raises(SystemExit) as stop:
             release.main(wrong)
@@ -228,6 +237,8 @@ def test_weights_take_their_place_only_with_an_entry(
     assert model.weights is not None and model.options["iterations"] == 1
     assert model.weights.sha256 == store.sha256(written)
     assert int(model.training["steps"]) == 8
+    assert (model.licence, model.authors) == ("CC0-1.0", "A. Person")
+    assert weights.read(written)[1]["licence"] == "CC0-1.0"
     release.main([*of, "--eight-bits"])
     with safe_open(str(written), "pt") as raw:
         assert raw.metadata()["eight_bits"] == "1"
