@@ -81,7 +81,10 @@ class Tally:
 
 @dataclass(frozen=True)
 class Work(Generic[Taken, Made]):
-    """What is done with every picture.  What these raise is that picture's failure."""
+    """What is done with every picture.
+
+    What these raise is that picture's failure, but for `LeftError`.
+    """
 
     take: Callable[[Source, Path], Taken | None]
     """Reads it; None leaves it as it is."""
@@ -149,7 +152,7 @@ class _Lane(Generic[Taken, Made]):
     ) -> None:
         self.tally, self.work, self.queue = tally, work, queue
         self.stopped = False
-        self.writing: tuple[Source, Made, Future[None]] | None = None
+        self.writing: tuple[Source, Path, Made, Future[None]] | None = None
 
     def run(self) -> None:
         """Until the queue is empty."""
@@ -158,7 +161,7 @@ class _Lane(Generic[Taken, Made]):
             while ahead is not None:
                 source, target, taken = ahead
                 ahead = self._next()
-                with self._failure_of(source):
+                with self._failure_of(source, target):
                     self._one(source, target, taken, writer)
             self._finish_writing()
 
@@ -177,13 +180,11 @@ class _Lane(Generic[Taken, Made]):
         item = self._waited_for(taken)
         self._give_up_if_full()
         if item is None:
-            with self.tally.lock:
-                self.tally.skip(source, target)
-            return
+            raise LeftError
         made = self.work.make(item, self._meanwhile)
         self._finish_writing()
         self._give_up_if_full()
-        self.writing = source, made, writer.submit(self.work.put, made)
+        self.writing = source, target, made, writer.submit(self.work.put, made)
         if self.work.is_large(made):
             self._finish_writing()
 
@@ -196,15 +197,15 @@ class _Lane(Generic[Taken, Made]):
         """What there is to do while a picture is being made."""
         if self.stopped:
             raise _StoppedError
-        if self.writing and self.writing[2].done():
+        if self.writing and self.writing[-1].done():
             self._finish_writing()
 
     def _finish_writing(self) -> None:
         if self.writing is None:
             return
-        source, made, written = self.writing
+        source, target, made, written = self.writing
         self.writing = None
-        with self._failure_of(source):
+        with self._failure_of(source, target):
             written.result()
             with self.tally.lock, console.aside():
                 with _telling():
@@ -216,12 +217,15 @@ class _Lane(Generic[Taken, Made]):
             raise _NotTriedError(f"not tried, since {self.tally.full}")
 
     @contextmanager
-    def _failure_of(self, source: Source) -> Iterator[None]:
-        """Counts what is raised as a picture's failure, and goes on."""
+    def _failure_of(self, source: Source, target: Path) -> Iterator[None]:
+        """Counts what is raised as a picture's failure, or as its being left, and goes on."""
         from sr_cli.images import DiskFullError
 
         try:
             yield
+        except LeftError:
+            with self.tally.lock, console.aside():
+                self.tally.skip(source, target)
         except Exception as error:
             with self.tally.lock, console.aside():
                 if isinstance(error, DiskFullError):
@@ -248,6 +252,10 @@ def _in_background(
 
     Thread(target=run, daemon=True).start()
     return result
+
+
+class LeftError(Exception):
+    """A picture that is left as it is, since its result is there."""
 
 
 class _NotTriedError(Exception):

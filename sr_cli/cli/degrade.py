@@ -28,7 +28,16 @@ if TYPE_CHECKING:
 
 def degrade(
     images: Annotated[list[str], typer.Argument(help="Pictures, folders or patterns.")],
-    out: Annotated[Path, typer.Option("-o", "--out", help="Folder for NAME.png and NAME.json.")],
+    out: Annotated[
+        Path,
+        typer.Option(
+            "-o",
+            "--out",
+            help="Folder for NAME.png and NAME.json. Where pictures would share a name, each has "
+            "its ending in it (photo_jpg.png, photo_png.png), and if they still would, letters "
+            "that stand for its path (photo_png_75b31bcf.png).",
+        ),
+    ],
     seed: Annotated[
         int,
         typer.Option(
@@ -52,6 +61,8 @@ def degrade(
     ] = False,
 ) -> None:
     """Shrink pictures four times through the two-stage degradation, and write down what was done.
+
+    Their sides must be at least 76 pixels; what is beyond a multiple of 4 is cut off.
 
     Example: sr-cli degrade photo.png -o bad/ --seed 7
     """
@@ -203,14 +214,25 @@ def _write(target: Path, rgb: Floats, facts: dict[str, Any], *, keep: bool) -> N
         write(Picture(rgb), target, keep=keep)
 
 
+_DECIMALS = 5
+"""Of values in units: no more can be had of a normalised float32 of a JPEG quality."""
+_IDLE = {"beta": 1.0, "jpeg_quality": 100.0}
+"""Values of what does not apply, where they are not 0."""
+
+
 def _facts(vector: list[float], preset: str) -> dict[str, Any]:
     from sr_cli.degradation.layout import TWO_STAGE
 
+    values, applies = TWO_STAGE.decode(vector), TWO_STAGE.applicable(vector)
     return {
         "layout": TWO_STAGE.name,
         "preset": preset,
         "vector": vector,
-        "values": TWO_STAGE.decode(vector),
+        "values": {
+            # + 0, since what is rounded can be -0.
+            p.key: round(values[p.key], _DECIMALS) + 0.0 if applied else _IDLE.get(p.name, 0.0)
+            for p, applied in zip(TWO_STAGE.parameters, applies, strict=True)
+        },
     }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -157,6 +158,20 @@ def _check_same(job: Job, source: Source, target: Path) -> None:
             )
 
 
+@contextmanager
+def _left_if_another_made_it(job: Job, source: Source, target: Path) -> Iterator[None]:
+    """With --skip-existing, what another run has written meanwhile is there as well."""
+    from sr_cli.images import AppearedMeanwhileError, is_whole
+
+    try:
+        yield
+    except AppearedMeanwhileError:
+        if not (job.skip_existing and is_whole(target)):
+            raise
+        _check_same(job, source, target)
+        raise batch.LeftError from None
+
+
 def _read(job: Job, source: Source) -> Picture:
     from sr_cli.images import PictureError, PixelLimitError, read
 
@@ -176,7 +191,8 @@ def _make(job: Job, taken: Taken, meanwhile: Callable[[], None]) -> Made:
             bar(done, total)
             meanwhile()
 
-        made = (_grown if _may_grow(job, taken) else _enlarged)(job, taken, progress)
+        with _left_if_another_made_it(job, taken.source, taken.target):
+            made = (_grown if _may_grow(job, taken) else _enlarged)(job, taken, progress)
     made.seconds = taken.seconds + time.perf_counter() - began
     return made
 
@@ -199,7 +215,8 @@ def _put(job: Job, made: Made) -> None:
     if made.picture is None:
         return
     began = time.perf_counter()
-    _write(job, made, made.picture)
+    with _left_if_another_made_it(job, made.source, made.target):
+        _write(job, made, made.picture)
     made.picture = None
     made.seconds += time.perf_counter() - began
 
@@ -280,7 +297,7 @@ def _enlarged(job: Job, taken: Taken, progress: Callable[[float, float], None]) 
         notes.append("its tiles overlap and are blended: this network cannot be cut without seams")
     shown = _Detail(picture, job.outscale) if job.report else None
     if shown:
-        shown.see(0, large.rgb)
+        shown.see(0, large.rgb, large.alpha)
     return Made(
         *(taken.source, taken.target, large, large.width, large.height, taken.format),
         *(taken.replaces, _listed(result.vector), result.tiles, notes),
@@ -294,17 +311,22 @@ class _Detail:
     def __init__(self, picture: Picture, scale: float) -> None:
         from sr_cli.images.preview import busiest, enlarged_detail
 
-        place = busiest(picture.rgb)
+        place = busiest(picture.rgb, picture.alpha)
         self.there = tuple(round(side * scale) for side in place)
         top, bottom, left, right = self.there
-        self.before = enlarged_detail(picture.rgb, place, (right - left, bottom - top))
+        size = right - left, bottom - top
+        self.before = enlarged_detail(picture.rgb, picture.alpha, place, size)
         self.strips: list[Floats] = []
 
-    def see(self, first: int, band: Floats) -> None:
+    def see(self, first: int, rgb: Floats, alpha: Floats | None) -> None:
         """Some rows of the result, the first of which is ``first``, below those seen before."""
+        from sr_cli.images import on_white
+
         top, bottom, left, right = self.there
-        if first < bottom and first + len(band) > top:
-            self.strips.append(band[max(top - first, 0) : bottom - first, left:right].copy())
+        if first < bottom and first + len(rgb) > top:
+            part = slice(max(top - first, 0), bottom - first), slice(left, right)
+            covered = on_white(rgb[part], None if alpha is None else alpha[part])
+            self.strips.append(covered.copy())
 
     def before_and_after(self) -> tuple[bytes, bytes]:
         """Two JPEGs of one size."""
@@ -312,8 +334,7 @@ class _Detail:
 
         from sr_cli.images.preview import detail
 
-        after = np.concatenate(self.strips)
-        return self.before, detail(after, (0, after.shape[0], 0, after.shape[1]))
+        return self.before, detail(np.concatenate(self.strips))
 
 
 def _grown(job: Job, taken: Taken, progress: Callable[[float, float], None]) -> Made:
@@ -330,11 +351,13 @@ def _grown(job: Job, taken: Taken, progress: Callable[[float, float], None]) -> 
         top = 0
         for band in growing:
             bottom = top + len(band)
-            alpha = picture.alpha
             rgb = _without_new_colours(picture, band)
+            alpha = picture.alpha
+            if alpha is not None:
+                alpha = enlarge_rows(alpha, scale, top, bottom)
             if shown:
-                shown.see(top, rgb)
-            yield rgb, None if alpha is None else enlarge_rows(alpha, scale, top, bottom)
+                shown.see(top, rgb, alpha)
+            yield rgb, alpha
             top = bottom
             del band, rgb, alpha  # before the next ones are made
 

@@ -15,6 +15,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from sr_cli.cli import console
@@ -78,10 +79,13 @@ def find_sources(names: Iterable[str], *, recursive: bool, as_json: bool = False
         CommandError: There is nothing at all.
     """
     found: dict[Path, Source] = {}
+    others: list[Path] = []
     for name in dict.fromkeys(names):
-        for source in _standard_input(recursive) if name == "-" else _named(name, recursive):
-            # Links to files are pictures of their own, whatever way leads to their folder.
-            found.setdefault(_real_folder(source.path.parent) / source.path.name, source)
+        look = _standard_input if name == "-" else partial(_named, name)
+        for source in look(recursive, others):
+            found.setdefault(_own_place(source.path), source)
+    if others:
+        _tell_left_out(list({_own_place(path): path for path in others}))
     sources = list(found.values())
     if sources and all(source.problem for source in sources):
         first = sources[0]
@@ -92,50 +96,106 @@ def find_sources(names: Iterable[str], *, recursive: bool, as_json: bool = False
     return sources
 
 
-def _named(name: str, recursive: bool, *, patterns: bool = True) -> list[Source]:
+def _own_place(path: Path) -> Path:
+    """The same for every way to its folder; links to files are pictures of their own."""
+    return _real_folder(path.parent) / path.name
+
+
+def _tell_left_out(others: Sequence[Path]) -> None:
+    one = len(others) == 1
+    what = "file of a kind" if one else "files of kinds"
+    console.note(
+        f"{len(others)} {what} that {'is' if one else 'are'} not read ({_endings(others)}) "
+        f"{'was' if one else 'were'} left out; convert {'it' if one else 'them'} first"
+    )
+
+
+def _endings(paths: Iterable[Path]) -> str:
+    return ", ".join(sorted({path.suffix.lower() for path in paths}))
+
+
+def _named(
+    name: str, recursive: bool, others: list[Path], *, patterns: bool = True
+) -> list[Source]:
+    """What a name stands for.
+
+    Args:
+        name: A file, a folder or a pattern.
+        recursive: As of `find_sources`.
+        others: Is given the pictures of kinds that are not read, beside those found.
+        patterns: Whether a name may be a pattern.
+    """
     from sr_cli.images import find_pictures
 
     path = Path(name)
+    unread: list[Path] = []
     if os.path.isdir(name):  # noqa: PTH112 - pathlib's raises where a name is too long
         closed: list[OSError] = []
         try:
-            pictures = find_pictures(path, recursive=recursive, unreadable=closed.append)
+            pictures = find_pictures(
+                path, recursive=recursive, unreadable=closed.append, others=unread.append
+            )
         except OSError as error:
-            return [_unread(error)]
-        hint = "" if recursive else " itself; --recursive looks into the folders within"
+            return [_closed(error)]
         found = [Source(p, p.relative_to(path), found=True) for p in pictures]
-        found += map(_unread, closed)
-        return found or [_nothing(path, f"there is no picture in this folder{hint}")]
+        found += map(_closed, closed)
+        if found:
+            others += unread
+            return found
+        itself = "" if recursive else " itself"
+        none = f"there is no picture in this folder{itself}"
+        if unread:
+            none = _all_unread(f"the pictures in this folder{itself}", unread)
+        hint = "" if recursive else "; --recursive looks into the folders within"
+        return [_nothing(path, f"{none}{hint}")]
     if not (patterns and glob.has_magic(name)) or os.path.lexists(name):
         return [Source(path, Path(path.name))]
     closed = []
-    matches = list(_matches(path, recursive, closed.append))
+    matches = list(_matches(path, recursive, closed.append, unread.append))
     fixed = Path(*_before_magic(path))
     found = [Source(p, p.relative_to(fixed), found=True) for p in matches]
-    found += map(_unread, closed)
-    return found or [_nothing(path, "no picture matches this pattern")]
+    found += map(_closed, closed)
+    if found:
+        others += unread
+        return found
+    none = "no picture matches this pattern"
+    if unread:
+        none = _all_unread("the pictures that match this pattern", unread)
+    return [_nothing(path, none)]
+
+
+def _all_unread(pictures: str, unread: Iterable[Path]) -> str:
+    return f"{pictures} are of kinds that are not read ({_endings(unread)}); convert them first"
 
 
 def _matches(
-    pattern: Path, recursive: bool, unreadable: Callable[[OSError], None]
+    pattern: Path,
+    recursive: bool,
+    unreadable: Callable[[OSError], None],
+    others: Callable[[Path], None],
 ) -> Iterator[Path]:
     """The files that a pattern names, and the pictures of the folders that it does.
 
     Files of other endings than pictures' are matched only by a pattern that has an ending itself,
     links to folders not at all.
     """
-    from sr_cli.images import PICTURE_SUFFIXES, find_pictures
+    from sr_cli.images import OTHER_SUFFIXES, PICTURE_SUFFIXES, find_pictures
     from sr_cli.images.discovery import is_file
 
     for path in sorted(set(_globbed(pattern, unreadable))):
         if path.is_dir():
             if not path.is_symlink():
                 try:
-                    yield from find_pictures(path, recursive=recursive, unreadable=unreadable)
+                    yield from find_pictures(
+                        path, recursive=recursive, unreadable=unreadable, others=others
+                    )
                 except OSError as error:
                     unreadable(error)
-        elif is_file(path) and (pattern.suffix or path.suffix.lower() in PICTURE_SUFFIXES):
-            yield path
+        elif is_file(path):
+            if pattern.suffix or path.suffix.lower() in PICTURE_SUFFIXES:
+                yield path
+            elif path.suffix.lower() in OTHER_SUFFIXES:
+                others(path)
 
 
 def _globbed(pattern: Path, unreadable: Callable[[OSError], None]) -> Iterator[Path]:
@@ -152,7 +212,7 @@ def _globbed(pattern: Path, unreadable: Callable[[OSError], None]) -> Iterator[P
             yield from _globbed(Path(glob.escape(folder), *below), unreadable)
 
 
-def _unread(error: OSError) -> Source:
+def _closed(error: OSError) -> Source:
     """A folder that may hold pictures which nobody can see."""
     return _nothing(Path(error.filename), f"the folder cannot be read: {error.strerror}")
 
@@ -168,7 +228,7 @@ def _before_magic(pattern: Path) -> Iterator[str]:
         yield part
 
 
-def _standard_input(recursive: bool) -> list[Source]:
+def _standard_input(recursive: bool, others: list[Path]) -> list[Source]:
     """The picture on standard input, or those that are listed there.
 
     Names are separated by line ends or, as ``find -print0`` does, by zero bytes.
@@ -182,7 +242,7 @@ def _standard_input(recursive: bool) -> list[Source]:
         raise CommandError("Standard input holds neither a picture nor a list of names.")
     lines = data.split(b"\0" if b"\0" in data else b"\n")
     names = [os.fsdecode(line.removesuffix(b"\r")) for line in lines]
-    listed = [s for name in names if name for s in _named(name, recursive, patterns=False)]
+    listed = [s for name in names if name for s in _named(name, recursive, others, patterns=False)]
     sources = [replace(source, found=True) for source in listed]  # another day it lists more
     if not sources:
         raise CommandError("Standard input is empty. Send it a picture, or names one a line.")

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from sr_cli.cli.console import CommandError, shown_path
+from sr_cli.cli.inputs import STANDARD
 
 
 def check(
@@ -25,8 +26,11 @@ def check(
         way: What to do about one that is there, in a few words.
 
     Raises:
-        CommandError: It is a folder, or one of the pictures; it is there; it cannot be made.
+        CommandError: It is standard output, a folder, or one of the pictures; it is there; it
+            cannot be made.
     """
+    if path == STANDARD:
+        raise CommandError("This goes to a file, not to standard output; name one instead of -.")
     if path.is_dir():
         raise CommandError(f"{shown_path(path)} is a folder; name a file.")
     real = os.path.realpath(path)

@@ -146,8 +146,8 @@ def upscale(
     devices = [options.device_name(one) for one in device.split(",")]
     sources = find_sources(inputs, recursive=recursive, as_json=as_json)
     place = output_path(out)
-    if place and format is None and is_one_file(place, sources, folder=folder):
-        _check_ending(place)
+    if place and is_one_file(place, sources, folder=folder):
+        _check_ending(place, format)
     piped = place == STANDARD or (place is None and any(source.data for source in sources))
     if piped:
         _check_standard_output(sources, place, as_json=as_json)
@@ -225,9 +225,16 @@ def _check_pipes(inputs: list[str], out: str | None) -> None:
             raise typer.BadParameter(f"{name} is a pipe or a device: name its result with -o")
 
 
-def _check_ending(out: Path) -> None:
-    from sr_cli.images import PictureError, suffix_format
+def _check_ending(out: Path, format: str | None) -> None:
+    from sr_cli.images import PictureError, ending, has_ending_of_another, suffix_format
 
+    if format is not None:
+        if has_ending_of_another(out, format):
+            own = out.with_suffix(ending(format))
+            raise typer.BadParameter(
+                f"{out} is no name for --format {format}; name it {own}, or leave --format out"
+            )
+        return
     try:
         if out != STANDARD and out.suffix:
             suffix_format(out.suffix)

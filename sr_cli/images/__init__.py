@@ -1,8 +1,16 @@
 """Pictures in and out, faithfully."""
 
-from sr_cli.images.discovery import PICTURE_SUFFIXES, find_pictures
-from sr_cli.images.formats import default_format, ending, known_formats, losses, suffix_format
+from sr_cli.images.discovery import OTHER_SUFFIXES, PICTURE_SUFFIXES, find_pictures
+from sr_cli.images.formats import (
+    default_format,
+    ending,
+    has_ending_of_another,
+    known_formats,
+    losses,
+    suffix_format,
+)
 from sr_cli.images.picture import (
+    AppearedMeanwhileError,
     DiskFullError,
     Metadata,
     Picture,
@@ -19,12 +27,14 @@ from sr_cli.images.probing import (
     size,
 )
 from sr_cli.images.reading import MAX_PIXELS, read
-from sr_cli.images.transparency import bleed, visible_rgb
+from sr_cli.images.transparency import bleed, on_white, visible_rgb
 from sr_cli.images.writing import Color, encode, prepare, takes_rows, write, write_rows
 
 __all__ = [
     "MAX_PIXELS",
+    "OTHER_SUFFIXES",
     "PICTURE_SUFFIXES",
+    "AppearedMeanwhileError",
     "Color",
     "DiskFullError",
     "Metadata",
@@ -37,11 +47,13 @@ __all__ = [
     "encode",
     "ending",
     "find_pictures",
+    "has_ending_of_another",
     "is_made_here",
     "is_text",
     "is_whole",
     "known_formats",
     "losses",
+    "on_white",
     "prepare",
     "read",
     "replaced",

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 from types import MappingProxyType
 
 from sr_cli.images import exif
+from sr_cli.images.discovery import OTHER_SUFFIXES, PICTURE_SUFFIXES
 from sr_cli.images.picture import Picture, PictureError
 
 
@@ -151,6 +153,17 @@ def suffix_format(suffix: str) -> str:
         PictureError: None that can be written.
     """
     return find(None, suffix).name
+
+
+def has_ending_of_another(path: Path, name: str) -> bool:
+    """Whether a file's name ends as pictures do, but not as those of a format.
+
+    Raises:
+        PictureError: No such format.
+    """
+    ending, format = path.suffix.lower(), find(name, "")
+    known = ending in PICTURE_SUFFIXES | OTHER_SUFFIXES
+    return known and ending not in format.suffixes and (format.name, ending) != ("pnm", ".pbm")
 
 
 def ending(name: str, like: str = "") -> str:

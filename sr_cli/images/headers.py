@@ -48,6 +48,10 @@ def opened(stream: BinaryIO) -> ImageFile.ImageFile:
     """
     Image.init()
     head = stream.read(_HEAD)
+    if kind := other_kind(head):  # before AVIF's decoder, which takes some HEIC for damaged AVIF
+        raise PictureError(
+            f"this is a picture in {kind}, which is not read here; convert it to JPEG or PNG"
+        )
     for name in FORMATS:
         if name not in Image.OPEN:  # AVIF is missing from some builds; MPO opens as JPEG
             continue
@@ -62,6 +66,35 @@ def opened(stream: BinaryIO) -> ImageFile.ImageFile:
                 raise PictureError("the picture is damaged or has no pixels") from error
             raise
     raise PictureError(_not_a_picture(head))
+
+
+_SIGNATURES = {
+    b"\0\0\0\x0cjP  \r\n\x87\n": "JPEG 2000",
+    b"\xff\x4f\xff\x51": "JPEG 2000",
+    b"\0\0\0\x0cJXL \r\n\x87\n": "JPEG XL",
+    b"\xff\x0a": "JPEG XL",
+    b"8BPS\0": "PSD",
+    b"II*\0\x10\0\0\0CR": "CR2",
+    b"IIRO\x08\0": "ORF",
+    b"IIU\0": "RW2",
+    b"FUJIFILMCCD-RAW": "RAF",
+}
+_HEIC = frozenset((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"))
+_AVIF = frozenset((b"avif", b"avis"))
+
+
+def other_kind(head: bytes) -> str | None:
+    """The kind of a picture that is not read, if its first bytes tell it."""
+    if head[4:8] == b"ftyp":
+        box = head[8 : int.from_bytes(head[:4])]
+        brands = {box[at : at + 4] for at in (0, *range(8, len(box), 4))}
+        return "HEIC" if brands & _HEIC and not brands & _AVIF else None
+    for signature, kind in _SIGNATURES.items():
+        if head.startswith(signature):
+            return kind
+    text = head.removeprefix(b"\xef\xbb\xbf").lstrip()
+    is_drawing = text.startswith(b"<svg") or (text.startswith(b"<?xml") and b"<svg" in text)
+    return "SVG" if is_drawing else None
 
 
 def _not_a_picture(head: bytes) -> str:

@@ -28,6 +28,10 @@ class DiskFullError(PictureError):
     """There is no room to write a picture; the next one will not fit either."""
 
 
+class AppearedMeanwhileError(PictureError):
+    """A file has come to be where a picture was to be written; it was left as it is."""
+
+
 class PixelLimitError(PictureError):
     """A picture of more pixels than are wanted."""
 

@@ -91,6 +91,8 @@ def is_made_here(path: Path) -> bool:
 
 def begins_like_picture(data: bytes) -> bool:
     """Whether bytes are a picture, sound or damaged, rather than text that happens to start so."""
+    if headers.other_kind(data[:_HEAD]):
+        return True
     Image.init()
     known = (Image.OPEN[name][1] for name in headers.FORMATS if name in Image.OPEN)
     if not any(accept is not None and accept(data[:16]) is True for accept in known):

@@ -1,4 +1,4 @@
-"""Colours for pixels that nobody sees, so that enlarging them shows nothing."""
+"""Pixels that nobody sees: colours for them, so that enlarging them shows nothing, and white."""
 
 from __future__ import annotations
 
@@ -41,6 +41,22 @@ def bleed(rgb: Floats, alpha: Floats) -> Floats:
 def visible_rgb(picture: Picture) -> Floats:
     """A picture as a network should see it: ``(H, W, 3)``, with nothing of what is hidden in it."""
     return picture.rgb if picture.alpha is None else bleed(picture.rgb, picture.alpha)
+
+
+def on_white(rgb: Floats, alpha: Floats | None) -> Floats:
+    """A picture as it looks on white paper.
+
+    Args:
+        rgb: (H, W, 3) in [0, 1].
+        alpha: (H, W) in [0, 1]; None where all is opaque, and everything as it was.
+
+    Returns:
+        (H, W, 3).
+    """
+    if alpha is None:
+        return rgb
+    cover = np.clip(alpha, 0.0, 1.0)[..., None]
+    return rgb * cover + (np.float32(1.0) - cover)
 
 
 def _mean(colours: Floats, weight: Floats) -> Floats:

@@ -21,6 +21,7 @@ from sr_cli.images import colour, exif, formats, raw_files
 from sr_cli.images.colour import Samples
 from sr_cli.images.formats import Format
 from sr_cli.images.picture import (
+    AppearedMeanwhileError,
     ColorModel,
     DiskFullError,
     Floats,
@@ -30,6 +31,7 @@ from sr_cli.images.picture import (
 )
 from sr_cli.images.quiet import quiet
 from sr_cli.images.raw_files import Rows
+from sr_cli.images.transparency import on_white
 from sr_cli.temporary import APPEARED, AppearedError, followed, is_device, replacing
 
 Color = Literal["keep", "srgb"]
@@ -65,6 +67,7 @@ def write(
         keep: Whether a file that is there when the picture is done stays, and is an error.
 
     Raises:
+        AppearedMeanwhileError: There is one, and it was to be kept.
         DiskFullError: There is no room for it.
         PictureError: It cannot be written; nothing is left behind.
     """
@@ -103,6 +106,7 @@ def write_rows(
         keep: As for `write`.
 
     Raises:
+        AppearedMeanwhileError: As for `write`.
         DiskFullError: There is no room for it.
         PictureError: It cannot be written; nothing is left behind.
     """
@@ -184,7 +188,7 @@ def _os_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except AppearedError as error:
-        raise PictureError(APPEARED) from error
+        raise AppearedMeanwhileError(APPEARED) from error
     except FileNotFoundError as error:
         raise PictureError(f"the folder {path.parent} does not exist") from error
     except (NotADirectoryError, FileExistsError) as error:
@@ -262,8 +266,8 @@ def _prepared(
     """
     said = picture.metadata
     rgb, alpha = picture.rgb, _alpha_channel(picture) if chosen.alpha else None
-    if picture.alpha is not None and not chosen.alpha:
-        rgb = _on_white(rgb, picture.alpha)
+    if not chosen.alpha:
+        rgb = on_white(rgb, picture.alpha)
     depth = 16 if said.bit_depth == 16 and chosen.deep else 8
     model = said.color_model
     # Few programs, and not Pillow, read TIFF with 16-bit gray and transparency.
@@ -321,11 +325,6 @@ def _alpha_channel(picture: Picture) -> Floats | None:
         return picture.alpha
     opaque = np.ones(picture.rgb.shape[:2], dtype=np.float32)
     return opaque if picture.metadata.has_alpha else None
-
-
-def _on_white(rgb: Floats, alpha: Floats) -> Floats:
-    cover = np.clip(alpha, 0.0, 1.0)[..., None]
-    return rgb * cover + (np.float32(1.0) - cover)
 
 
 def _new_exif(

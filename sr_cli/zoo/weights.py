@@ -11,7 +11,7 @@ import warnings
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -32,6 +32,8 @@ MOST_SHARED = 16
 """How many times on average numbers may be used: layers that share weights do so."""
 LARGEST = 8 * 2**30
 """Bytes.  No network that this program runs comes near it; a claim of more is damage or malice."""
+_LONGEST_HEADER = 100_000_000
+"""Bytes of a safetensors file's header; its library reads no longer one."""
 
 
 def read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -46,20 +48,52 @@ def read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         pickle).
 
     Raises:
-        ZooError: The file is missing, damaged, too large, or wants to run code.
+        ZooError: The file is missing, damaged, too large, of another kind than its name says, or
+            wants to run code.
     """
+    if path.is_dir():
+        raise ZooError(f"{path} is a folder. Name a weights file in it.")
     if not path.is_file():
         raise ZooError(f"There is no weights file {path}. Check the name.")
     if path.stat().st_size > LARGEST:
         raise ZooError(f"{path} is larger than any weights file of this program, and is refused.")
+    kind = _kind(path)
     if path.suffix.lower() != ".safetensors":
+        if kind == "safetensors":
+            raise ZooError(f"{path} is a safetensors file. Name it so (.safetensors).")
+        if kind == "other":
+            raise _no_checkpoint(path)
         return _read_pickle(path), {}
+    if kind == "torch":
+        raise ZooError(
+            f"{path} is a checkpoint as torch saves them, no safetensors file. Name it so (.pth)."
+        )
     try:
         return _read_safetensors(path)
     except (SafetensorError, OSError, ValueError, RuntimeError) as error:
         raise ZooError(
             f"{path} is not a whole safetensors file ({_first_line(error)}). Fetch it again."
         ) from None
+
+
+def _kind(path: Path) -> Literal["safetensors", "torch", "other"]:
+    """What a file is by its first bytes, whatever its name says.
+
+    Raises:
+        ZooError: It is empty or cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            head = file.read(9)
+    except OSError as error:
+        raise ZooError(f"{path} cannot be read: {error.strerror}.") from error
+    if not head:
+        raise ZooError(f"{path} is empty. Fetch it again.")
+    # First, since the length of the header can look like a pickle's first bytes.
+    if head[8:] == b"{" and int.from_bytes(head[:8], "little") <= _LONGEST_HEADER:
+        return "safetensors"
+    pickles = tuple(bytes([0x80, protocol]) for protocol in range(2, 6))
+    return "torch" if head.startswith((b"PK\x03\x04", *pickles)) else "other"
 
 
 def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -204,12 +238,10 @@ def _read_pickle(path: Path) -> dict[str, Tensor]:
     except ZooError:
         raise
     except pickle.UnpicklingError as error:
-        raise ZooError(_refusal(path, error)) from None
+        raise ZooError(_refusal(path, error)) from error
     # Damaged files make torch raise almost anything.
     except Exception as error:
-        raise ZooError(
-            f"{path} is not a whole checkpoint ({_first_line(error)}). Fetch it again."
-        ) from None
+        raise ZooError(_damage(path)) from error
     state = unwrapped(content)
     if not state:
         raise ZooError(f"{path} holds no state dict: a mapping from names to tensors is needed.")
@@ -250,6 +282,8 @@ def _check_claims(path: Path) -> None:
     claimed = sum(entry.file_size for entry in entries)
     if claimed > LARGEST:
         raise ZooError(f"{path} claims to hold {claimed / 1e9:.0f} GB, and is refused.")
+    if not any(entry.filename.endswith("data.pkl") for entry in entries):
+        raise _no_checkpoint(path)
     if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
         # torch stores plainly; of zeros, a few packed kilobytes would make gigabytes.
         raise ZooError(f"{path} is a packed archive, as torch writes none, and is refused.")
@@ -289,7 +323,18 @@ def _refusal(path: Path, error: pickle.UnpicklingError) -> str:
             f"{path} is refused: its pickle does more than to hold tensors ({found[0].strip()}). "
             "Ask for the weights as .safetensors."
         )
-    return f"{path} is not a whole checkpoint ({_first_line(error)}). Fetch it again."
+    return _damage(path)
+
+
+def _damage(path: Path) -> str:
+    return f"{path} is damaged or cut short. Fetch it again."
+
+
+def _no_checkpoint(path: Path) -> ZooError:
+    return ZooError(
+        f"{path} is no checkpoint that torch has saved. Fetch the weights file itself, not a page "
+        "about it."
+    )
 
 
 def _first_line(error: BaseException) -> str:

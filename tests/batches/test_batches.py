@@ -469,8 +469,9 @@ def test_links(upscale: Upscale, here: Path) -> None:
     (here / "in" / "loop").symlink_to(here / "in")
     (here / "in" / "folder").symlink_to(here / "elsewhere")
     outcome = upscale("in", "in/gone.png", "--recursive", "-o", "out")
-    assert outcome.status == 1 and "gone.png: there is no such file" in outcome.err
+    assert outcome.status == 1 and "1 done, 0 skipped, 1 failed" in outcome.err
     assert names(here / "out") == ["link_x4.png"]
+    (here / "in" / "gone.png").unlink()
     (here / "large").symlink_to(here / "out")
     assert upscale("in/link.png", "in", "-o", "large", "--skip-existing").status == 0
     assert names(here / "out") == ["link_x4.png"]
@@ -604,6 +605,10 @@ def test_what_this_machine_cannot_do_is_one_sentence(
         (("--device", "nonsense"), "nonsense"),
         (("--device", "cpu,nonsense"), "nonsense"),
         (("-o", "a.txt"), ".txt"),
+        (("-o", "b.png", "--format", "jpg"), "name it b.jpg, or leave --format out"),
+        (("-o", "b.PNG", "--format", "webp", "--overwrite"), "name it b.webp"),
+        (("-o", "b.gif", "--format", "png"), "name it b.png"),
+        (("-o", "b.heic", "--format", "avif"), "name it b.avif"),
     ],
 )
 def test_a_misused_command_line_is_told_before_any_work(
@@ -612,7 +617,7 @@ def test_a_misused_command_line_is_told_before_any_work(
     draw(here / "a.png")
     outcome = upscale("a.png", *options)
     assert outcome.status == 2
-    assert hint in outcome.err
+    assert hint in " ".join(outcome.err.replace("│", " ").split())  # out of its box
     assert names(here) == ["a.png"]
 
 
@@ -623,11 +628,35 @@ def test_an_ending_says_nothing_where_the_format_is_named(upscale: Upscale, here
         assert image.format == "PNG"
 
 
+@pytest.mark.parametrize(
+    ("out", "format"),
+    [("b.jpeg", "jpg"), ("b.JPG", "jpeg"), ("b.tif", "TIFF"), ("b.pgm", "ppm"), ("b.pbm", "pnm")],
+)
+def test_a_format_may_be_named_beside_an_ending_of_its_own(
+    upscale: Upscale, here: Path, out: str, format: str
+) -> None:
+    draw(here / "a.png")
+    assert upscale("a.png", "-o", out, "--format", format).status == 0
+    assert out in names(here)
+
+
+def test_a_folder_may_end_as_pictures_of_another_format(upscale: Upscale, here: Path) -> None:
+    draw(here / "a.png")
+    assert upscale("a.png", "-o", "out.png/", "--format", "jpg").status == 0
+    assert names(here / "out.png") == ["a_x4.jpg"]
+
+
 def test_with_json_names_that_find_nothing_are_lines_too(upscale: Upscale, here: Path) -> None:
     (here / "empty").mkdir()
     outcome = upscale("*.jpg", "empty", "--json")
     assert outcome.status == 1
     assert [json.loads(line)["input"] for line in outcome.out.splitlines()] == ["*.jpg", "empty"]
+
+
+def details(page: Path) -> list[np.ndarray]:
+    """The pictures that a report shows."""
+    found = re.findall(r"data:image/jpeg;base64,([^\"]+)", page.read_text("utf-8"))
+    return [np.asarray(Image.open(io.BytesIO(base64.b64decode(one)))).astype(int) for one in found]
 
 
 def test_a_report_shows_every_picture_before_and_after(upscale: Upscale, here: Path) -> None:
@@ -641,9 +670,8 @@ def test_a_report_shows_every_picture_before_and_after(upscale: Upscale, here: P
     assert "1 done, 0 skipped, 1 failed" in page and "bad.png" in page
     assert "140 x 90 pixels (x4.5, mean of all flips and turns), " in page
     assert " s in fp32 on cpu" in page and "What the Estimator found" in page
-    details = re.findall(r"data:image/jpeg;base64,([^\"]+)", page)
-    sizes = [Image.open(io.BytesIO(base64.b64decode(one))).size for one in details]
-    assert sizes == [(140, 90), (140, 90)]
+    shapes = [one.shape for one in details(here / "pages" / "report.html")]
+    assert shapes == [(90, 140, 3), (90, 140, 3)]
     assert "http" not in page  # it can be looked at without a network
 
 
@@ -655,16 +683,38 @@ def test_a_report_shows_pictures_that_are_written_as_they_are_made_too(
     assert upscale("a.png", "-o", "whole.png", "--report", "whole.html", *how).status == 0
     monkeypatch.setattr(enlarging, "GROWING_FROM", 0)
     assert upscale("a.png", "-o", "grown.png", "--report", "grown.html", *how).status == 0
-    shown = [
-        [
-            np.asarray(Image.open(io.BytesIO(base64.b64decode(one)))).astype(int)
-            for one in re.findall(r"data:image/jpeg;base64,([^\"]+)", Path(name).read_text("utf-8"))
-        ]
-        for name in ("whole.html", "grown.html")
-    ]
+    shown = [details(Path(name)) for name in ("whole.html", "grown.html")]
     assert [one.shape for one in shown[1]] == [(512, 512, 3)] * 2
     for whole, grown in zip(*shown, strict=True):
         assert abs(whole - grown).max() <= 2  # tiles are equal but for the last bits
+
+
+@pytest.mark.parametrize("large", [False, True])
+def test_a_report_shows_transparent_pictures_on_white(
+    upscale: Upscale, here: Path, monkeypatch: pytest.MonkeyPatch, large: bool
+) -> None:
+    if large:
+        monkeypatch.setattr(enlarging, "GROWING_FROM", 0)
+    y, x = np.mgrid[:40, :48]
+    pixels = np.zeros((40, 48, 4), np.uint8)
+    pixels[..., 0] = pixels[..., 2] = (x + y) % 2 * 255  # magenta, where nothing is seen
+    pixels[12:28, 16:32] = (0, 128, 0, 255)
+    Image.fromarray(pixels).save("a.png")
+    assert upscale("a.png", "-o", "b.png", "--report", "page.html").status == 0
+    away = np.ones((160, 192), bool)
+    away[32:128, 48:144] = False
+    for shown in details(Path("page.html")):
+        assert shown[away].min() >= 250  # JPEG
+        assert shown[64:96, 80:112].mean() < 200
+
+
+def test_what_lies_beneath_transparent_pixels_does_not_count_as_detail() -> None:
+    rgb = np.full((300, 400, 3), 0.5, np.float32)
+    alpha = np.ones((300, 400), np.float32)
+    rgb[:100:2, :200], alpha[:100, :200] = 1, 0
+    rgb[240:280:4, 350:] = 0.7
+    top, bottom, left, right = busiest(rgb, alpha)
+    assert top <= 240 and bottom >= 278 and left <= 350 and right == 400
 
 
 def test_the_detail_shown_is_where_most_happens() -> None:
@@ -684,11 +734,13 @@ def test_the_detail_shown_is_where_most_happens() -> None:
 def test_the_detail_shown_is_the_same_however_its_rows_come(height: int) -> None:
     rgb = np.random.default_rng(0).random((400, 130, 3), dtype=np.float32)
     rgb[:100] = rgb[250:] = 0.5  # so that it has rows of the result above and below it
-    large = np.repeat(np.repeat(rgb, 2, axis=0), 2, axis=1)
-    whole, parts = (enlarging._Detail(Picture(rgb), 2) for _ in range(2))
-    whole.see(0, large)
+    alpha = np.linspace(0, 1, 400 * 130, dtype=np.float32).reshape(400, 130)
+    large, cover = (np.repeat(np.repeat(one, 2, axis=0), 2, axis=1) for one in (rgb, alpha))
+    whole, parts = (enlarging._Detail(Picture(rgb, alpha), 2) for _ in range(2))
+    whole.see(0, large, cover)
     for first in range(0, len(large), height):
-        parts.see(first, large[first : first + height])
+        rows = slice(first, first + height)
+        parts.see(first, large[rows], cover[rows])
     assert parts.before_and_after() == whole.before_and_after()
 
 
@@ -713,6 +765,35 @@ def test_what_appears_while_a_picture_is_made_is_replaced_only_if_asked(
     assert kept == (option != "--overwrite") == bool(done.status)
     assert ("a.png: a file of that name has appeared meanwhile and was kept" in done.err) == kept
     assert names(here) == ["a.png", "a_x4.png"]
+
+
+@pytest.mark.parametrize("large", [False, True])
+@pytest.mark.parametrize("width", [9, 8])
+def test_what_another_run_has_made_meanwhile_counts_as_skipped_if_it_is_this_ones(
+    upscale: Upscale, here: Path, monkeypatch: pytest.MonkeyPatch, width: int, large: bool
+) -> None:
+    draw(here / "a.png")
+    draw(here / "other_run.png", size=(4 * width, 28))
+    if large:
+        monkeypatch.setattr("sr_cli.cli.enlarging.GROWING_FROM", 0)
+    name = "_grown" if large else "_enlarged"
+    whole = getattr(enlarging, name)
+
+    def slow(*arguments: object) -> object:
+        shutil.copy("other_run.png", "a_x4.png")
+        return whole(*arguments)
+
+    monkeypatch.setattr(enlarging, name, slow)
+    done = upscale("a.png", "--skip-existing", "--json")
+    if width == 9:
+        facts = {"input": "a.png", "output": "a_x4.png", "skipped": True}
+        assert (done.status, json.loads(done.out), done.err) == (0, facts, "")
+    else:
+        assert done.status == 1 and "is not this picture enlarged x4" in done.err
+    assert Path("a_x4.png").read_bytes() == Path("other_run.png").read_bytes()
+    Path("a_x4.png").unlink()
+    refused = upscale("a.png", "--json")
+    assert refused.status == 1 and "has appeared meanwhile" in json.loads(refused.out)["error"]
 
 
 def test_a_result_that_does_not_open_is_made_again(upscale: Upscale, here: Path) -> None:

@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from tests.batches.conftest import Upscale, draw, names
+from tests.conftest import Outcome
 
 posix = pytest.mark.skipif(os.name != "posix", reason="pipes and signals of POSIX")
 
@@ -95,6 +96,85 @@ def test_a_folder_that_cannot_be_read_is_told(
     assert "sub: the folder cannot be read: Permission denied" in done.err
     lines = [json.loads(line) for line in done.out.splitlines()]
     assert sorted("error" in line for line in lines) == [False, True]
+    assert names(here / "out") == ["a_x4.png"]
+
+
+def test_pictures_of_kinds_that_are_not_read_are_left_out_in_one_note(
+    upscale: Upscale, here: Path, send: Callable[[bytes], None]
+) -> None:
+    draw(here / "in" / "a.png")
+    for name in ("b.HEIC", "c.heic", "d.jp2", "notes.txt", ".e.heic"):
+        (here / "in" / name).write_bytes(b"x")
+    told = "3 files of kinds that are not read (.heic, .jp2) were left out; convert them first"
+    for number, named in enumerate((["in"], ["in/*"], ["in", "in/../in", "in/*"])):
+        done = upscale(*named, "-o", f"out{number}/", "--json")
+        assert done.status == 0 and len(done.out.splitlines()) == 1
+        assert [line for line in done.err.splitlines() if "left out" in line] == [told]
+    send(b"in\n")
+    assert told in upscale("-", "-o", "listed/").err
+    (here / "in" / "sub").mkdir()
+    (here / "in" / "sub" / "f.nef").write_bytes(b"x")
+    deep = upscale("in", "--recursive", "-o", "deep/")
+    assert deep.status == 0 and "4 files of kinds that are not read (.heic, .jp2, .nef)" in deep.err
+    beside = upscale("in/a.png", "in/sub", "-o", "beside/")
+    assert beside.status == 1 and "sub: the pictures in this folder itself are of " in beside.err
+    assert "left out" not in beside.err
+    draw(here / "in" / "sub" / "b.png")
+    one = upscale("in/sub", "-o", "one/")
+    assert "1 file of a kind that is not read (.nef) was left out; convert it first" in one.err
+
+
+def test_where_there_is_nothing_but_kinds_that_are_not_read_it_is_said(
+    upscale: Upscale, here: Path
+) -> None:
+    (here / "in").mkdir()
+    for name in ("a.heic", "b.CR2"):
+        (here / "in" / name).write_bytes(b"x")
+    kinds = "are of kinds that are not read (.cr2, .heic); convert them first"
+    for named, said in (
+        (["in"], f"in: the pictures in this folder itself {kinds}; --recursive looks into "),
+        (["in", "--recursive"], f"in: the pictures in this folder {kinds}. Name another folder"),
+        (["in/*"], f"in/*: the pictures that match this pattern {kinds}. Name another folder"),
+    ):
+        refused = upscale(*named)
+        assert refused.status == 1 and said in refused.err and "left out" not in refused.err
+    asked_for = upscale("in/*.heic")
+    assert asked_for.status == 1 and "a.heic: this is text, not a picture" in asked_for.err
+
+
+@pytest.mark.parametrize("command", ["estimate-degradation", "degrade"])
+def test_other_commands_tell_of_kinds_that_are_not_read_too(
+    program: Callable[..., Outcome], here: Path, tiny_weights: Path, command: str
+) -> None:
+    draw(here / "in" / "a.png", size=(96, 96))
+    (here / "in" / "b.heic").write_bytes(b"x")
+    how = ("-o", "out") if command == "degrade" else ("-m", tiny_weights)
+    done = program(command, "in", *how)
+    assert done.status == 0
+    assert "1 file of a kind that is not read (.heic) was left out; convert it first" in done.err
+
+
+def test_a_heic_on_standard_input_is_named_by_its_kind(
+    upscale: Upscale, here: Path, send: Callable[[bytes], None]
+) -> None:
+    send(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic\0\0")
+    refused = upscale("-", "-o", "out.png")
+    assert refused.status == 1 and "-: this is a picture in HEIC" in refused.err
+
+
+@posix
+@pytest.mark.parametrize("named", ["in", "in/*", "in/*.jpg"])
+def test_a_link_to_nothing_is_a_picture_that_fails(
+    upscale: Upscale, here: Path, named: str
+) -> None:
+    draw(here / "in" / "a.jpg")
+    (here / "in" / "b.jpg").symlink_to("/gone.jpg")
+    (here / "in" / "notes.txt").symlink_to("/gone.txt")
+    done = upscale(named, "-o", "out/", "--json")
+    assert done.status == 1
+    lines = [json.loads(line) for line in done.out.splitlines()]
+    failed = [line for line in lines if "error" in line]
+    assert failed == [{"input": str(Path("in") / "b.jpg"), "error": "there is no such file"}]
     assert names(here / "out") == ["a_x4.png"]
 
 

@@ -112,6 +112,25 @@ def test_what_cannot_be_written_is_said_before_the_work(
     assert below_a_file.out == ""
 
 
+@pytest.mark.parametrize(("command", "name"), COMMANDS)
+def test_standard_output_takes_no_further_file(
+    program: Program,
+    photo: Path,
+    tiny_weights: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    command: str,
+    name: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    option = "--report" if command == "upscale" else "--plot"
+    refused = program(command, photo, "-m", tiny_weights, option, "-", "--overwrite")
+    assert (refused.status, refused.out) == (1, "")
+    said = "This goes to a file, not to standard output; name one instead of -."
+    assert refused.err == f"sr-cli: {said}\n"
+    assert list(tmp_path.iterdir()) == [photo]
+
+
 @pytest.mark.skipif(os.name != "posix", reason="modes of POSIX")
 def test_a_file_that_may_be_run_is_no_folder(photo: Path) -> None:
     photo.chmod(0o755)

@@ -10,10 +10,14 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 import torch
 from PIL import Image
 
+from sr_cli.cli.degrade import _facts, degrade
+from sr_cli.degradation.layout import TWO_STAGE
 from sr_cli.degradation.repeatable import RepeatableTwoStage, to_levels
+from sr_cli.degradation.two_stage import SMALLEST_SIDE
 from tests.conftest import Outcome, scene
 
 SEEDS = range(12)
@@ -57,6 +61,41 @@ def test_given_numbers_leave_the_noise_to_the_seed() -> None:
     _, vector = model.degrade(hr, 0)
     one, again, other = (model.degrade(hr, seed, vector)[0] for seed in (1, 1, 2))
     assert torch.equal(one, again) and not torch.equal(one, other)
+
+
+def test_numbers_such_as_are_drawn_are_told_as_they_were_given() -> None:
+    hr = torch.from_numpy(scene(96, 96)).permute(2, 0, 1) / 255
+    model = RepeatableTwoStage()
+    for seed in SEEDS:
+        vector = model.sample(1, torch.Generator().manual_seed(seed)).vector()[0]
+        assert torch.equal(model.degrade(hr, 100, vector)[1], vector)
+    told = model.degrade(hr, 100, torch.full_like(vector, 0.4))[1].tolist()
+    assert all(told[p.index] in (0, 1) for p in TWO_STAGE.parameters if p.is_flag)
+
+
+def test_values_are_exactly_what_the_page_says_of_them() -> None:
+    idle = {"beta": 1, "jpeg_quality": 100}
+    for seed in range(60):
+        drawn = RepeatableTwoStage().sample(1, torch.Generator().manual_seed(seed))
+        vector = drawn.vector()[0].tolist()
+        values = _facts(vector, "physical")["values"]
+        assert list(values) == [p.key for p in TWO_STAGE.parameters]
+        for p, applies in zip(TWO_STAGE.parameters, TWO_STAGE.applicable(vector), strict=True):
+            value = values[p.key]
+            assert applies or value == idle.get(p.name, 0)
+            assert value == pytest.approx(TWO_STAGE.decode(vector)[p.key], abs=1e-5) or not applies
+            assert str(value) != "-0.0"
+            if p.is_flag or p.name in ("radius", "jpeg_quality"):
+                assert value == round(value)
+        for name, stage in (("stage1", drawn.stage1), ("stage2", drawn.stage2)):
+            for key in ("theta", "beta"):
+                if getattr(stage, key) == idle.get(key, 0):
+                    assert values[f"{name}.{key}"] == idle.get(key, 0)
+
+
+def test_help_of_degrade_says_how_large_pictures_must_be() -> None:
+    assert f"at least {SMALLEST_SIDE} pixels" in (degrade.__doc__ or "")
+    assert f"multiple of {RepeatableTwoStage().scale} " in (degrade.__doc__ or "")
 
 
 def test_degrade_makes_a_picture_again_of_its_own_json(

@@ -279,11 +279,15 @@ yellows, is two levels off when Pillow reads it, whose decoder works with six bi
 Of several pages or frames the first is read, and a note says so. 16-bit CMYK is read with 8 bits.
 Lab TIFF is converted to sRGB. Pixels of 32 bits or with fractions are refused with a sentence.
 
+HEIC, JPEG 2000, JPEG XL, camera raws, PSD, SVG and the like are not read. In folders they are left
+out by their endings, and a note says how many; convert them to JPEG or PNG first.
+
 ## Into another format
 
 With `--format` or a name of OUT that says so. Transparency is laid on white where a format has
 none. Colours stay in the own profile of the picture where the format can embed one; `--color srgb`
-leaves them in sRGB, and says so in the file.
+leaves them in sRGB, and says so in the file. A name that ends as another format than `--format`
+does is misuse.
 
 {other}
 

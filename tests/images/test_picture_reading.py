@@ -14,10 +14,13 @@ import pytest
 from PIL import Image, ImageCms, PngImagePlugin
 
 from sr_cli.images import (
+    OTHER_SUFFIXES,
+    PICTURE_SUFFIXES,
     Metadata,
     Picture,
     PictureError,
     PixelLimitError,
+    begins_like_picture,
     encode,
     find_pictures,
     read,
@@ -311,6 +314,46 @@ def test_missing_empty_text_and_folder(tmp_path):
     assert sentence(io.BytesIO(b"\x00\x01\x02")).startswith("this is not a picture")
 
 
+def ftyp(*brands: bytes) -> bytes:
+    return (
+        struct.pack(">I", 12 + 4 * len(brands))
+        + b"ftyp"
+        + brands[0]
+        + bytes(4)
+        + b"".join(brands[1:])
+    )
+
+
+@pytest.mark.parametrize(
+    ("head", "kind"),
+    [
+        (ftyp(b"heic", b"mif1", b"heic"), "HEIC"),
+        (ftyp(b"heix"), "HEIC"),
+        (ftyp(b"mif1", b"mif1", b"heic"), "HEIC"),
+        (ftyp(b"msf1", b"hevc"), "HEIC"),
+        (b"\0\0\0\x0cjP  \r\n\x87\n", "JPEG 2000"),
+        (b"\xff\x4f\xff\x51\0", "JPEG 2000"),
+        (b"\0\0\0\x0cJXL \r\n\x87\n", "JPEG XL"),
+        (b"\xff\x0a\0", "JPEG XL"),
+        (b"8BPS\0\1", "PSD"),
+        (b"II*\0\x10\0\0\0CR\2\0", "CR2"),
+        (b'<svg xmlns="http://www.w3.org/2000/svg"/>', "SVG"),
+        (b'\xef\xbb\xbf<?xml version="1.0"?>\n<svg/>', "SVG"),
+    ],
+)
+def test_a_picture_of_a_kind_that_is_not_read_is_named_by_it(head, kind):
+    said = f"this is a picture in {kind}, which is not read here; convert it to JPEG or PNG"
+    assert sentence(io.BytesIO(head + bytes(100))) == said
+    assert begins_like_picture(head)
+
+
+def test_what_avif_and_films_begin_with_is_no_heic():
+    for head in (ftyp(b"mif1", b"avif", b"heic"), ftyp(b"avif", b"mif1"), ftyp(b"isom", b"mp41")):
+        assert "HEIC" not in sentence(io.BytesIO(head + bytes(100)))
+    assert "this is text" in sentence(io.BytesIO(b"<?xml version='1.0'?><note/>"))
+    assert not begins_like_picture(b"8BPS at work.png")
+
+
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read all")
 def test_a_file_that_may_not_be_read(tmp_path):
     path = tmp_path / "secret.png"
@@ -404,6 +447,29 @@ def test_pictures_of_a_folder_are_found_by_ending(tmp_path):
     names = [path.name for path in find_pictures(tmp_path, recursive=False)]
     assert names == ["a.jpg", "b.PNG"]
     assert tmp_path / "inner/c.webp" in find_pictures(tmp_path, recursive=True)
+
+
+def test_pictures_of_other_kinds_are_told_apart_by_ending(tmp_path):
+    for name in ("a.jpg", "b.HEIC", "notes.txt", ".c.heic", "inner/d.nef"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "folder.jxl").mkdir()
+    for recursive, left in ((False, ["b.HEIC"]), (True, ["b.HEIC", "d.nef"])):
+        others = []
+        found = find_pictures(tmp_path, recursive=recursive, others=others.append)
+        assert [path.name for path in found] == ["a.jpg"]
+        assert sorted(path.name for path in others) == left
+    assert not PICTURE_SUFFIXES & OTHER_SUFFIXES
+
+
+@pytest.mark.skipif(os.name != "posix", reason="links of POSIX")
+def test_a_link_to_nothing_is_a_picture_that_is_missing(tmp_path):
+    (tmp_path / "a.png").symlink_to(tmp_path / "gone.png")
+    (tmp_path / "b.png").symlink_to(tmp_path)
+    (tmp_path / "c.png").symlink_to(tmp_path / "c.png")
+    gone, loop = find_pictures(tmp_path, recursive=False)
+    assert sentence(gone) == "there is no such file"
+    assert loop.name == "c.png" and sentence(loop).startswith("the file cannot be read: ")
 
 
 def test_a_file_beyond_memory_is_a_sentence(monkeypatch, tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import pickle
@@ -91,10 +92,55 @@ def test_damaged_checkpoints_are_called_so(tmp_path: Path) -> None:
     path = tmp_path / "net.pth"
     torch.save({"weight": torch.zeros(1000)}, path)
     whole = path.read_bytes()
-    for damaged in (b"", b"hello", whole[: len(whole) // 2], whole[:-1]):
-        path.write_bytes(damaged)
-        with pytest.raises(ZooError, match=r"not a whole checkpoint|holds no state dict"):
+    torch.save({"weight": torch.zeros(1000)}, path, _use_new_zipfile_serialization=False)
+    old = path.read_bytes()
+    for content in (whole, old):
+        for damaged in (content[: len(content) // 2], content[:100], content[:-1]):
+            path.write_bytes(damaged)
+            with pytest.raises(
+                ZooError, match=r"net\.pth is damaged or cut short\. Fetch it again"
+            ):
+                load(str(path))
+
+
+def test_a_file_is_known_by_how_it_begins(tmp_path: Path) -> None:
+    pickled, tensors = tmp_path / "pickled.pth", tmp_path / "tensors.safetensors"
+    torch.save({"weight": torch.zeros(10)}, pickled)
+    save_file({"weight": torch.zeros(10)}, tensors)
+    old = io.BytesIO()
+    torch.save({"weight": torch.zeros(10)}, old, _use_new_zipfile_serialization=False)
+    document = io.BytesIO()
+    with zipfile.ZipFile(document, "w") as archive:
+        archive.writestr("word/document.xml", "<xml/>")
+    for name, content, complaint in (
+        ("a.pth", tensors.read_bytes(), r"is a safetensors file. Name it so \(.safetensors\)"),
+        ("a.safetensors", pickled.read_bytes(), r"as torch saves them.* Name it so \(.pth\)"),
+        ("a.safetensors", old.getvalue(), r"as torch saves them.* Name it so \(.pth\)"),
+        ("a.pth", b"<!DOCTYPE html>", "no checkpoint that torch has saved. Fetch the weights file"),
+        ("a.pth", b"\xb8\x19" * 50, "no checkpoint that torch has saved"),
+        ("a.pth", document.getvalue(), "no checkpoint that torch has saved"),
+        ("a.pth", b"", "is empty. Fetch it again"),
+        ("a.safetensors", b"", "is empty. Fetch it again"),
+    ):
+        path = tmp_path / name
+        path.write_bytes(content)
+        with pytest.raises(ZooError, match=complaint):
             load(str(path))
+
+
+def test_a_header_as_long_as_a_pickle_begins_is_of_a_safetensors_file(tmp_path: Path) -> None:
+    path = tmp_path / "net.safetensors"
+    for length in (0x0280, 0x0480):
+        text = json.dumps({"a": tensor([2], 0, 8)}).encode().ljust(length)
+        assert safetensors_file(path, text, bytes(8)).read_bytes()[0] == 0x80
+        assert weights.read(path)[0].keys() == {"a"}
+
+
+@pytest.mark.parametrize("name", ["net.pth", "net.safetensors"])
+def test_a_folder_is_called_so(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).mkdir()
+    with pytest.raises(ZooError, match="is a folder"):
+        load(str(tmp_path / name))
 
 
 def test_a_mapping_that_holds_itself_is_no_state_dict(tmp_path: Path) -> None:
@@ -119,7 +165,7 @@ def test_an_archive_without_its_directory_is_damaged(tmp_path: Path) -> None:
     first = data.index(b"PK\x01\x02")
     data[first : first + 4] = bytes(4)
     path.write_bytes(bytes(data))
-    with pytest.raises(ZooError, match="not a whole checkpoint"):
+    with pytest.raises(ZooError, match="damaged or cut short"):
         load(str(path))
 
 
