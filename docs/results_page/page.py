@@ -88,6 +88,12 @@ CLEAN = """
 Of the {cases} pictures of protocol `mild`, to which no noise is added, {hardly} are told to have
 hardly any.
 """
+BLURRED = """
+What is blurred and nothing else is hardly among what training draws, and not told well. Of {cases}
+pictures that were shrunk and then blurred with a Gaussian (`--blurred`), by its deviation in pixels
+of the small picture, what was said of how many: wide blurs are told as noise, too, and there is
+none.
+"""
 KERNELS = """
 Protocol `aniso`, the first ten pictures of `val`: the true kernel above the estimated one, each
 with its peak at white; below, the mean squared error of the two, as the paper's published script
@@ -231,6 +237,10 @@ def _learned(model: str, runs: Iterable[Run], stored: Path) -> list[str]:
         parts += ["### In short", WORDS.format(**answer), tables.words(answer)]
         clean = answer["noise_where_none_is"]
         parts.append(CLEAN.format(cases=sum(clean.values()), hardly=clean.get("hardly any", 0)))
+    blurred = stored / f"words-blurred-{model}.json"
+    if blurred.is_file():
+        answer = json.loads(blurred.read_text(encoding="utf-8"))
+        parts += [BLURRED.format(**answer), tables.blurred(answer)]
     return parts
 
 

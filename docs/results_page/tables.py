@@ -242,6 +242,19 @@ def words(answer: Mapping[str, Any]) -> str:
     return "\n\n".join(parts)
 
 
+def blurred(answer: Mapping[str, Any]) -> str:
+    """What ``docs/measure_words.py --blurred`` printed: a row a blur, a column a topic."""
+    rows = []
+    topics = ("noise", "low-pass", "JPEG", "size")
+    for sigma, said in answer["sigmas"].items():
+        cells = []
+        for topic in topics:
+            grades = sorted(said[topic], key=GRADES.index)
+            cells.append(", ".join(f"{grade} {said[topic][grade]}" for grade in grades))
+        rows.append((sigma, *cells))
+    return table(("sigma", *topics), rows)
+
+
 def _correlation(one: Mapping[str, float]) -> str:
     return f"{one['correlation']:.2f}"
 

@@ -136,12 +136,12 @@ def _low_pass(found: _Found) -> Clause | None:
     if flag is None or flag < 0.5:
         return None
     if cut is None:
-        return Clause("low-pass", "softened", "softened, with ringing at edges")
+        return Clause("low-pass", "softened", "softened, perhaps with ringing at edges")
     finest = math.pi / max(cut, 0.1)
     if finest < FINEST:
         return None
     upto = f"no detail finer than {finest:.1f} pixels"
-    return Clause("low-pass", "softened", f"softened, with ringing at edges ({upto})")
+    return Clause("low-pass", "softened", f"softened, perhaps with ringing at edges ({upto})")
 
 
 def _blur(found: _Found) -> Clause | None:

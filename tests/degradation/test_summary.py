@@ -64,7 +64,7 @@ def test_resizes_and_low_passes_are_told_where_they_are() -> None:
     assert {"size", "low-pass"}.isdisjoint(said())
     assert said(stage2__scale=0.5)["size"] == "once enlarged, from about 50% of its width"
     cut = said(final__is_sinc=1, final__omega=3.14159 / 2)["low-pass"]
-    assert cut == "softened, with ringing at edges (no detail finer than 2.0 pixels)"
+    assert cut == "softened, perhaps with ringing at edges (no detail finer than 2.0 pixels)"
     assert "low-pass" not in said(final__is_sinc=1, final__omega=3.0)  # nothing that shows
 
 
