@@ -49,9 +49,7 @@ def opened(stream: BinaryIO) -> ImageFile.ImageFile:
     Image.init()
     head = stream.read(_HEAD)
     if kind := other_kind(head):  # before AVIF's decoder, which takes some HEIC for damaged AVIF
-        raise PictureError(
-            f"this is a picture in {kind}, which is not read here; convert it to JPEG or PNG"
-        )
+        raise _not_read(kind)
     for name in FORMATS:
         if name not in Image.OPEN:  # AVIF is missing from some builds; MPO opens as JPEG
             continue
@@ -81,6 +79,12 @@ _SIGNATURES = {
 }
 _HEIC = frozenset((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"))
 _AVIF = frozenset((b"avif", b"avis"))
+
+
+def _not_read(kind: str) -> PictureError:
+    return PictureError(
+        f"this is a picture in {kind}, which is not read here; convert it to JPEG or PNG"
+    )
 
 
 def other_kind(head: bytes) -> str | None:
@@ -127,6 +131,8 @@ def check_header(image: ImageFile.ImageFile, max_pixels: int, length: int) -> No
             f"the picture is damaged: it says that it is {width} x {height}, more than its "
             f"{length:,} bytes can hold"
         )
+    if image.format == "TIFF" and _is_raw(image):
+        raise _not_read("a camera's raw format")
     # Pillow leaves blank what no part of the file is said to hold. A film's canvas may be so.
     parts = [tile.extents for tile in image.tile if tile.extents is not None]
     if parts and image.format != "GIF":
@@ -136,6 +142,16 @@ def check_header(image: ImageFile.ImageFile, max_pixels: int, length: int) -> No
         across, down = reversed(reach) if turned else reach
         if across < width or down < height:
             raise PictureError(DAMAGED)
+
+
+_DNG_VERSION, _SUBFILE_TYPE, _SUB_IFDS = 50706, 254, 330
+
+
+def _is_raw(image: ImageFile.ImageFile) -> bool:
+    """Whether a TIFF file is a camera's negative, of which the first picture is a thumbnail."""
+    tags: Any = getattr(image, "tag_v2", {})
+    is_thumbnail = bool(tags.get(_SUBFILE_TYPE, 0) & 1)
+    return _DNG_VERSION in tags or (is_thumbnail and _SUB_IFDS in tags)
 
 
 def too_large(max_pixels: int) -> str:

@@ -11,7 +11,7 @@ import zlib
 import made
 import numpy as np
 import pytest
-from PIL import Image, ImageCms, PngImagePlugin
+from PIL import Image, ImageCms, PngImagePlugin, TiffImagePlugin, TiffTags
 
 from sr_cli.images import (
     OTHER_SUFFIXES,
@@ -25,6 +25,29 @@ from sr_cli.images import (
     find_pictures,
     read,
 )
+
+
+@pytest.mark.parametrize(
+    ("tags", "is_raw"),
+    [
+        ({50706: b"\1\4\0\0"}, True),  # DNG's version
+        ({254: 1, 330: 8}, True),  # a thumbnail with the picture below it, as in NEF
+        ({254: 1}, False),
+        ({254: 0, 330: 8}, False),  # a picture with thumbnails below it
+    ],
+)
+def test_the_thumbnail_of_a_cameras_raw_picture_is_not_taken_for_it(
+    tags: dict[int, object], is_raw: bool
+) -> None:
+    said = TiffImagePlugin.ImageFileDirectory_v2()
+    for tag, value in tags.items():
+        said.tagtype[tag] = TiffTags.BYTE if isinstance(value, bytes) else TiffTags.LONG
+        said[tag] = value
+    stream = stream_of(Image.new("RGB", (8, 6)), "TIFF", tiffinfo=said)
+    if is_raw:
+        assert "a camera's raw format" in sentence(stream)
+    else:
+        assert read(stream).rgb.shape == (6, 8, 3)
 
 
 def stream_of(image: Image.Image, format: str, **options) -> io.BytesIO:
