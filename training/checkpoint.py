@@ -122,7 +122,7 @@ def _write_files(folder: Path, state: Mapping[str, Any]) -> None:
 
 def _flush(path: Path) -> None:
     """To the disk itself: only now is it known whether there was room."""
-    with path.open("rb") as file:
+    with path.open("r+b") as file:  # Windows flushes only what may be written
         os.fsync(file.fileno())
 
 

@@ -18,6 +18,7 @@ from torch import Tensor
 from sr_cli.images.discovery import find_pictures
 from sr_cli.images.headers import FORMATS
 from sr_cli.images.samples import deep_gray
+from sr_cli.images.transparency import bleed
 from sr_cli.temporary import mapped
 
 Picture = NDArray[np.uint8]
@@ -196,7 +197,7 @@ def _bytes(copies: Iterable[tuple[float, tuple[int, int]]]) -> int:
 def _read(path: Path, copies: Sequence[tuple[float, tuple[int, int]]]) -> list[Picture]:
     try:
         with _opened(path) as image:
-            whole = _eight_bits(image).convert("RGB")
+            whole = _visible(_eight_bits(image))
     except Exception:  # as above
         return []
     sizes = [(width, height) for _, (height, width) in copies]
@@ -222,6 +223,15 @@ def _eight_bits(image: ImageFile.ImageFile) -> Image.Image:
     if levels is None:
         return image
     return Image.fromarray((levels / 257).round().astype(np.uint8))
+
+
+def _visible(image: Image.Image) -> Image.Image:
+    """In RGB, with nothing of what transparency hides."""
+    if not image.has_transparency_data:
+        return image.convert("RGB")
+    rgba = np.asarray(image.convert("RGBA"), np.float32)
+    seen = bleed(rgba[..., :3], rgba[..., 3] / np.float32(255))
+    return Image.fromarray(seen.round().astype(np.uint8))
 
 
 def _paths(folders: Iterable[Path]) -> Iterator[Path]:

@@ -35,6 +35,8 @@ WEIGHTS = "ema.safetensors"
 """The weights' average, beside it."""
 DEGRADATION = "degradation.safetensors"
 """The degradation that was learned with them, where one was."""
+CURVES = "curves.png"
+"""Within the release."""
 
 UNTAUGHT = "not to be relied on: what it is estimated from has changed, and nothing taught it"
 """Of the vector of a DAN that has learned to undo a learned degradation."""
@@ -73,7 +75,7 @@ def pack(run: Path, recipe: Recipe, device: str) -> Iterator[str]:
         text = card.card(model, f"OWNER/{recipe.model}")
         (folder / card.CARD_NAME).write_text(text, encoding="utf-8")
     try:
-        curves.draw(read_log(run), folder / "curves.png")
+        curves.draw(read_log(run), folder / CURVES)
     except ImportError:
         yield "There are no curves without matplotlib: pip install 'sr-cli[plot]'."
 

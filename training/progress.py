@@ -121,6 +121,11 @@ class Clock:
         self._first = None
 
     @property
+    def since_logged(self) -> float:
+        """Seconds since the last line of the log."""
+        return time.monotonic() - self.logged
+
+    @property
     def since_saved(self) -> float:
         """Seconds since the last state was saved."""
         return time.monotonic() - self.saved

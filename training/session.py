@@ -11,12 +11,13 @@ from types import FrameType
 import torch
 
 from sr_cli.temporary import claimed
-from training import checkpoint, record
+from training import record
 from training.corpus import Corpus, read_corpus
 from training.held_out import HeldOut, paired
+from training.packing import CURVES, WEIGHTS, device_name, pack
 from training.packing import FOLDER as RELEASE
-from training.packing import WEIGHTS, device_name, pack
 from training.schema import Recipe
+from training.state import any_saved
 from training.trainer import Options, Progress, Trainer, TrainingError
 
 HOST_THREADS = 4
@@ -56,7 +57,7 @@ def run_session(
     """
     spare_threads(device)
     crop = max(recipe.crop(phase) for phase in recipe.phase)
-    if checkpoint.latest(out / "stable") is not None and not resume:
+    if any_saved(out) and not resume:
         raise TrainingError(f"{out} holds a run already. Add --resume to go on, or choose --out.")
     corpus = read_corpus(data, crop, recipe.data.memory, recipe.data.shrunk)
     bad: Corpus | None = None
@@ -149,9 +150,12 @@ def _trained(
                 f"{out / RELEASE} could not be written: {error.strerror}. "
                 f"{out / WEIGHTS} holds the weights; python -m training.packing {out} tries again."
             ) from None
+        curves = ", manifest entry and curves"
+        if not (out / RELEASE / CURVES).exists():
+            curves = " and manifest entry"
         return (
             f"finished after {trainer.step} steps: {out / RELEASE} holds the weights with their "
-            "model card, manifest entry and curves"
+            f"model card{curves}"
         )
     steps = f"step {trainer.step} of {trainer.total_steps}"
     return f"stopped at {steps}{_unfinished(trainer)}; --resume goes on"
@@ -159,8 +163,8 @@ def _trained(
 
 def _unfinished(trainer: Trainer) -> str:
     """In brackets, why there is no release though one was asked for; "" if somebody stopped it."""
-    asked = trainer.options.finish and not trainer.stopping
-    if not asked or trainer.step == trainer.options.last_step:
+    asked, last = trainer.options.finish and not trainer.stopping, trainer.options.last_step
+    if not asked or (last is not None and trainer.step >= last):
         return ""
     if trainer.position.decaying:
         return " (the budget ended within the decay)"

@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 from training import checkpoint
@@ -49,11 +50,6 @@ class RunState:
     processes: Processes
     learner: Learner
     feeder: Feeder
-
-    @property
-    def any_saved(self) -> bool:
-        """Whether there is a state to go back to."""
-        return any(checkpoint.latest(self.out / kind) for kind in ("stable", "decay"))
 
     def save(self, position: Position, totals: Totals) -> None:
         """Write everything the run needs to go on to the step, atomically.
@@ -116,7 +112,9 @@ class RunState:
         try:
             state = checkpoint.read(path)
         except checkpoint.CheckpointError as error:
-            raise TrainingError(str(error)) from None
+            before = checkpoint.latest(self.out / "stable") if kind == "decay" else None
+            way = f". Remove {path} to go on from {before}" if before else ""
+            raise TrainingError(f"{error}{way}.") from None
         if state.get("recipe") != self.recipe.name:
             raise TrainingError(
                 f"{path} belongs to the recipe '{state.get('recipe')}', not '{self.recipe.name}'. "
@@ -131,7 +129,8 @@ class RunState:
             self._load_feeder(state, kind, position.step)
             return position, Totals(**state["totals"])
         except (RuntimeError, ValueError, LookupError, TypeError, AttributeError) as error:
-            reason = " ".join(str(error).splitlines()[:2])
+            reason = shorten(" ".join(str(error).splitlines()[:2]), 200, placeholder=" ...")
+            reason = reason.rstrip(". ")
             raise TrainingError(
                 f"{path} does not fit the recipe as it is now: {reason}. Undo the change, or "
                 "choose another --out folder."
@@ -159,3 +158,8 @@ class RunState:
         stable, position = self.recipe.stable_steps, decay["position"]
         done = position["phase_step"] >= self.recipe.decay_steps
         return stable > decay["stable_steps"] or (done and position["branched_at"] < stable)
+
+
+def any_saved(out: Path) -> bool:
+    """Whether a run's folder holds a state, be it of the decay alone (the disk was full before)."""
+    return any(checkpoint.latest(out / kind) for kind in ("stable", "decay"))

@@ -37,7 +37,7 @@ from training.processes import Processes
 from training.progress import Clock, Health, Progress
 from training.schedule import Position
 from training.schema import Recipe
-from training.state import RunState, Totals
+from training.state import RunState, Totals, any_saved
 from training.validation import ValidationSet
 from training.waiting import Waited
 
@@ -214,7 +214,7 @@ class Trainer:
                 report()
             if self.step % self.recipe.validation.every == 0:
                 report()
-                self._validate(journal)
+                self._validate(journal, clock)
             if self._agreed(clock.since_saved > 60 * self.recipe.save_minutes):
                 report()
                 self._examine(self._reading(terms).values(), self.position.name)
@@ -225,15 +225,33 @@ class Trainer:
             line = self._line(terms, clock)
             report()
         if finished and terms and self.step % self.recipe.validation.every:
-            self._validate(journal)
+            self._validate(journal, clock)
+        self._leave(keep=not terms)
+        return finished
+
+    def _leave(self, *, keep: bool) -> None:
+        """Save the last state and the weights, which are small and may fit where it does not.
+
+        Args:
+            keep: See `_write_weights`.
+
+        Raises:
+            TrainingError: One of them could not be written, or neither.
+        """
         self._examine_weights()
+        problems: list[str] = []
         try:
             self.state.save(self.position, self.totals)
-        finally:  # they are small, and may fit where the state does not
+        except TrainingError as error:
+            problems.append(str(error))
+        try:
             if self.processes.main:
-                self._write_weights(keep=not terms)
+                self._write_weights(keep=keep)
+        except TrainingError as error:
+            problems.append(str(error))
+        if problems:
+            raise TrainingError(" ".join(problems))
         self.processes.wait()
-        return finished
 
     def _journal(self) -> Journal | None:
         if not self.processes.main:
@@ -374,12 +392,13 @@ class Trainer:
         )
         again = (
             f"Its last state is from before: --resume with {way}."
-            if self.state.any_saved
+            if any_saved(self.out)
             else f"Nothing was saved yet: begin again with {way}."
         )
         raise TrainingError(f"{why} at step {step}: the run has diverged. {again}")
 
-    def _validate(self, journal: Journal | None) -> None:
+    def _validate(self, journal: Journal | None, clock: Clock) -> None:
+        spent = round(self.totals.seconds + clock.since_logged, 1)
         alone = self.position.phase.trains == "degradation"
         if self.likeness is not None and journal is not None:
             self._look(self.likeness, None if alone else self.average, journal)
@@ -397,7 +416,6 @@ class Trainer:
             if scores.psnr_y is not None:
                 totals.best_psnr_y = max(scores.psnr_y, totals.best_psnr_y or 0.0)
             facts = {"psnr_y": scores.psnr_y, "bicubic": scores.bicubic, **scores.estimate}
-            spent = round(totals.seconds, 1)
             best = totals.best_psnr_y
             told = {"validation": facts, "best_psnr_y": best, "total_seconds": spent}
             self._note(journal, self.step, told)

@@ -138,3 +138,10 @@ def test_what_cannot_be_recorded_is_explained(monkeypatch: pytest.MonkeyPatch) -
     pairs = Pairs(torch.zeros(1, 3, 8, 8), torch.zeros(1, 3, 32, 32), torch.zeros(1, 0))
     with pytest.raises(TrainingError, match=r"stream is capturing\). Add --no-capture"):
         learner.step(pairs, 1e-3)
+
+    def full(*_: object) -> None:
+        raise torch.OutOfMemoryError("out of memory")
+
+    monkeypatch.setattr("training.learner.Captured", full)
+    with pytest.raises(torch.OutOfMemoryError):  # which would not be different without a graph
+        learner.step(pairs, 1e-3)

@@ -72,6 +72,19 @@ def test_a_picture_that_makes_its_decoder_stumble_is_counted(tmp_path: Path) -> 
     assert (corpus.names, corpus.unreadable) == (("good.png",), 2)
 
 
+def test_what_transparency_hides_is_not_learned_from(tmp_path: Path) -> None:
+    rgba = np.full((40, 48, 4), (10, 20, 30, 255), np.uint8)
+    rgba[8:24, 8:24] = (255, 0, 255, 0)
+    Image.fromarray(rgba).save(tmp_path / "cut.png")
+    palette = Image.fromarray(rgba[..., :3]).quantize(2)
+    hidden = palette.getpixel((10, 10))
+    palette.save(tmp_path / "palette.png", transparency=hidden)
+    found = read_corpus([tmp_path], 40)
+    assert found.files == 2
+    for picture in found.pictures:
+        assert (picture == np.array((10, 20, 30))).all()
+
+
 def test_a_full_disk_under_a_mapped_corpus_is_said(
     photographs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -321,6 +334,17 @@ def test_a_pool_goes_on_as_if_nothing_had_happened() -> None:
     assert part.pairs is not None and torch.equal(part.pairs.truth, whole.pairs.truth)
 
 
+@pytest.mark.parametrize("order", [None, torch.arange(4)])
+def test_a_pool_begins_a_round_where_the_one_under_way_is_of_no_use(order: Tensor | None) -> None:
+    before = Pool(numbered(8), 32, 4, 1, torch.Generator(), batches=2)
+    before.next()
+    assert before.pairs is not None
+    pool = Pool(numbered(8), 32, 4, 1, torch.Generator(), batches=2)
+    pool.load(before.pairs, order, 1)
+    assert pool.order is not None and len(pool.order.unique()) == 8
+    assert len(pool.next()) == 4
+
+
 @pytest.mark.parametrize(
     "name", ["dan-real-x4", "dan-blur-x2", "danv1-iso-x3", "danv2-aniso-x4", "dmsr-x4"]
 )
@@ -456,6 +480,7 @@ def test_crops_lie_off_their_margins_middle_by_at_most_the_shift(photographs: Pa
             p[:, y : y + 16, x : x + 16] for p, (y, x) in zip(places, corner.tolist(), strict=False)
         ]
         assert torch.equal(found, torch.stack(wanted))
+        assert torch.equal(window(places[:1], corner[:1], 16), found[:1])
 
 
 def test_few_pairs_share_a_draw_of_the_resize_factors(photographs: Path) -> None:

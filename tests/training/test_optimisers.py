@@ -50,6 +50,47 @@ def test_without_muon_everything_is_adams() -> None:
     assert sum(len(group["params"]) for group in optimiser.adam.param_groups) == 8
 
 
+@pytest.mark.parametrize(("half", "kind"), [(False, torch.float32), (True, torch.bfloat16)])
+def test_moments_are_halved_only_on_request_and_steps_counted_exactly(
+    half: bool, kind: torch.dtype
+) -> None:
+    layers = network()
+    optimiser = Optimiser(layers.parameters(), Options(muon=0.5, half_moments=half), 1e-3)
+    layers(torch.rand(4, 3, 12, 12)).square().mean().backward()
+    optimiser.step(1e-3)
+    state = optimiser.state()
+    moments = [state["state"][0]["exp_avg"], state["muon"]["state"][0]["momentum_buffer"]]
+    assert [m.dtype for m in moments] == [kind, kind]
+    assert state["state"][0]["step"].dtype == torch.float32
+
+
+def test_a_step_goes_by_its_own_rate_and_not_by_that_of_the_beginning() -> None:
+    layers = network()
+    optimiser = Optimiser(layers.parameters(), Options(muon=0.5), 1e-3)
+    before = [p.detach().clone() for p in layers.parameters()]
+    layers(torch.rand(4, 3, 12, 12)).square().mean().backward()
+    optimiser.step(0.0)
+    assert all(map(torch.equal, layers.parameters(), before))
+    optimiser.step(4e-3)
+    after = [p.detach() for p in layers.parameters()]
+    moved = [(a - b).square().mean().sqrt() for a, b in zip(after, before, strict=True)]
+    by_adam, by_muon = moved[1], moved[2]  # a bias, and the convolution between features
+    torch.testing.assert_close(by_adam, torch.tensor(4e-3), rtol=0.02, atol=0)
+    torch.testing.assert_close(by_muon, torch.tensor(0.5 * 0.2 * 4e-3), rtol=0.2, atol=0)
+    optimiser.zero_grad()
+    assert all(p.grad is None for p in layers.parameters())
+
+
+def test_a_matrix_without_a_gradient_stays_where_it_is() -> None:
+    layers = network()
+    optimiser = Optimiser(layers.parameters(), Options(muon=0.5), 1e-3)
+    before = layers[1].weight.detach().clone()
+    layers(torch.rand(4, 3, 12, 12)).square().mean().backward()
+    layers[1].weight.grad = None
+    optimiser.step(1e-3)
+    assert torch.equal(layers[1].weight, before)
+
+
 @pytest.mark.parametrize("options", [{}, {"weight_decay": 0.1, "nesterov": False}])
 def test_matrices_together_move_as_torch_moves_them_one_by_one(options: dict[str, Any]) -> None:
     generator = torch.Generator().manual_seed(0)

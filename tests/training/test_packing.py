@@ -71,6 +71,22 @@ def test_weights_of_no_known_network_are_not_packed(tmp_path: Path) -> None:
         assert (header["network"], header.get("licence")) == ("DAN", licence)
 
 
+def test_curves_are_promised_only_where_there_are_some(
+    program: Callable[..., Outcome],
+    small_file: Path,
+    photographs: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    short = [part for n in range(3) for part in ("--set", f"phase.{n}.steps=1")]
+    run = ("train", small_file, *short, "--set", "decay_steps=1", "--data", photographs)
+    assert "manifest entry and curves" in program(*run, "--out", tmp_path / "a").out
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    told = program(*run, "--out", tmp_path / "b")
+    assert "model card and manifest entry" in told.out.replace("\n", " ")
+    assert "and curves" not in told.out and "no curves" in told.err
+
+
 def test_without_matplotlib_all_but_the_curves_is_there(
     trainer: Callable[..., Trainer], small: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

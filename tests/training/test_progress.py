@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from training import progress, waiting
-from training.later import Moment, Reading
+from training.later import LATER, Moment, Reading, steps_later
 from training.progress import Clock
 from training.waiting import Waiting
 
@@ -112,6 +112,11 @@ def test_what_is_read_later_is_waited_for_up_to_its_own_moment(
     assert not waited
     assert first.values() == {"loss": 0.25, "l1": 0.125}
     assert waited == [1]
+
+
+def test_only_what_is_queued_is_looked_at_later() -> None:
+    assert steps_later(torch.device("cpu")) == 0
+    assert steps_later(torch.device("cuda:0")) == LATER > 0
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")

@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+import os
+import re
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 import torch
+from PIL import Image
 
 from sr_cli.temporary import claimed
-from tests.conftest import Outcome
+from tests.conftest import Outcome, scene
 from tests.training.conftest import CPU
+from training import checkpoint
 from training.options import Options
+from training.processes import Processes
 from training.recipe import load_recipe
 from training.record import RECORD
 from training.schema import Recipe
-from training.session import HOST_THREADS, run_session, spare_threads
-from training.trainer import TrainingError
+from training.session import HOST_THREADS, _stopping_cleanly, run_session, spare_threads
+from training.trainer import Trainer, TrainingError
 
 
 def test_a_budget_that_ends_before_the_decay_can_begin_is_told(
@@ -42,6 +50,120 @@ def test_a_budget_that_ends_before_the_decay_can_begin_is_told(
     assert "(the decay's 4 steps did not fit into what was left of the budget)" in told
     decaying = load_recipe(str(small_file), [f"phase.{n}.steps=0" for n in range(3)])
     assert "(the budget ended within the decay)" in ended(decaying, time_budget=0, finish=True)
+
+
+def test_a_run_beyond_the_step_that_it_is_to_stop_behind_blames_no_budget(
+    small: Recipe, photographs: Path, tmp_path: Path
+) -> None:
+    for last_step in (2, 1):
+        said = run_session(
+            *(small, [photographs], None, tmp_path, CPU),
+            options=Options(half=False, time_budget=1e9, last_step=last_step, finish=True),
+            resume=last_step == 1,
+            tell=lambda _: None,
+            bar=lambda *_: None,
+        )
+        assert said == "stopped at step 2 of 19; --resume goes on"
+
+
+@pytest.mark.parametrize("kind", ["stable", "decay"])
+def test_a_folder_that_holds_any_state_is_not_begun_in(
+    kind: str, small: Recipe, photographs: Path, tmp_path: Path
+) -> None:
+    """The stable part may not have been saved, where the disk was full."""
+    checkpoint.write(tmp_path / kind, 17, {})
+    with pytest.raises(TrainingError, match="Add --resume to go on"):
+        session(small, photographs, tmp_path, resume=False)
+
+
+def test_who_stops_a_run_by_hand_is_told_of_no_budget(
+    small: Recipe, photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Trainer, "run", lambda run, *_: setattr(run, "stopping", True))
+    said = run_session(
+        *(small, [photographs], None, tmp_path, CPU),
+        options=Options(half=False, time_budget=1e9, finish=True),
+        resume=False,
+        tell=lambda _: None,
+        bar=lambda *_: None,
+    )
+    assert said == "stopped at step 0 of 19; --resume goes on"
+
+
+def test_what_is_learned_from_is_told_and_how_it_goes(
+    small_file: Path, photographs: Path, tmp_path: Path
+) -> None:
+    changes = ["phase.0.steps=0", "validation.every=1", "data.shrunk=[0.75]"]
+    recipe = load_recipe(str(small_file), changes)
+    mixed = tmp_path / "mixed"
+    mixed.mkdir()
+    for name, side in (("large", 200), ("good", 150), ("small", 60)):
+        Image.fromarray(scene(side, side)).save(mixed / f"{name}.png")
+    (mixed / "broken.png").touch()
+    said: list[str] = []
+    shown: list[tuple[float, float]] = []
+    run_session(
+        *(recipe, [mixed], photographs, tmp_path / "deep" / "run", CPU),
+        options=Options(half=False, last_step=2),
+        resume=False,
+        tell=said.append,
+        bar=lambda *progress: shown.append(progress),
+    )
+    assert shown == [(2, 14)]
+    about, line = said
+    assert about == (
+        "training: 2 pictures at 2 sizes, 0.1 megapixels (1 unreadable, 1 too small left out); "
+        "validation: 4 pictures, 0.2 megapixels"
+    )
+    numbers = r"rate 1.0e-03, [\d.]+ steps/s, waiting for data \d+%, [+-]\d+\.\d\d dB over bicubic"
+    assert re.fullmatch(rf"step 2/14 phase 2: loss \d.*, l1 0\.\d{{4}}.*, {numbers}", line)
+
+
+def test_the_first_of_several_processes_alone_speaks_and_holds_the_folder(
+    small: Recipe, photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Processes, "main", property(lambda _: False))
+    folder = tmp_path / "run"
+    folder.mkdir()
+    with claimed(folder):
+        ended = run_session(
+            *(small, [photographs], photographs, folder, CPU),
+            options=Options(half=False, last_step=1),
+            resume=False,
+            tell=lambda _: pytest.fail("spoke"),
+            bar=lambda *_: pytest.fail("showed its progress"),
+        )
+    assert ended == ""
+    assert [path.name for path in folder.iterdir()] == ["others"]
+    assert checkpoint.latest(folder / "others" / "0-stable") is not None
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+def test_a_second_signal_is_what_it_was_before_and_an_ignored_one_stays_ignored() -> None:
+    came: list[int] = []
+
+    def usual(number: int, _: object) -> None:
+        came.append(number)
+
+    kept = [(s, signal.getsignal(s)) for s in (signal.SIGTERM, signal.SIGHUP)]
+    signal.signal(signal.SIGTERM, usual)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        for twice in (True, False):
+            run = SimpleNamespace(stopping=False)
+            with _stopping_cleanly(cast("Trainer", run)):
+                assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+                signal.raise_signal(signal.SIGTERM)
+                assert run.stopping and came == ([] if twice else [signal.SIGTERM])
+                if twice:
+                    signal.raise_signal(signal.SIGTERM)
+            assert came == [signal.SIGTERM]
+        with _stopping_cleanly(cast("Trainer", SimpleNamespace(stopping=False))):
+            pass
+        assert signal.getsignal(signal.SIGTERM) is usual
+    finally:
+        for number, handler in kept:
+            signal.signal(number, handler)
 
 
 @pytest.fixture

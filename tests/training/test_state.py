@@ -64,6 +64,23 @@ def test_no_file_of_a_large_state_exceeds_16_megabytes(tmp_path: Path) -> None:
     assert all(torch.equal(found["middling"][k], v) for k, v in middling.items())
 
 
+def test_every_file_is_on_the_disk_before_a_state_takes_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flushed: list[int] = []
+
+    def flush(number: int) -> None:
+        os.write(number, b"")  # refused to readers, as flushing is on Windows
+        assert checkpoint.latest(tmp_path) is None
+        flushed.append(os.fstat(number).st_ino)
+
+    monkeypatch.setattr(os, "fsync", flush)
+    monkeypatch.setattr(checkpoint, "PART_BYTES", 100)
+    path = checkpoint.write(tmp_path, 1, {"x": torch.rand(40), "y": torch.rand(3)})
+    files = list(path.iterdir())
+    assert len(files) == 3 and sorted(flushed) == sorted(file.stat().st_ino for file in files)
+
+
 def test_a_full_disk_keeps_the_last_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     checkpoint.write(tmp_path, 1, {"x": torch.ones(3)})
 
@@ -125,6 +142,103 @@ def test_a_decay_that_cannot_be_saved_says_which_state_there_is(
         run.run()
 
 
+def test_weights_that_cannot_be_written_are_told_and_the_state_is_there(
+    trainer: Callable[..., Trainer], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(weights, "write_exact", full)
+    with pytest.raises(TrainingError, match=r"ema\.safetensors could not be written: No space"):
+        trainer(tmp_path, last_step=1).run()
+    last = checkpoint.latest(tmp_path / "stable")
+    assert last is not None and last.name == "00000001"
+
+
+def test_a_disk_that_has_room_for_nothing_is_told_of_state_and_weights(
+    trainer: Callable[..., Trainer], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "run"
+    trainer(out, last_step=3).run()
+    run = trainer(out, last_step=6)
+    assert run.resume()
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(checkpoint, "save_file", full)
+    monkeypatch.setattr(weights, "write_exact", full)
+    with pytest.raises(TrainingError, match=r"state of step 6.*step 3 is whole.*ema\.safetensors"):
+        run.run()
+
+
+def test_a_damaged_decay_says_what_the_run_can_go_on_from(
+    trainer: Callable[..., Trainer], tmp_path: Path
+) -> None:
+    trainer(tmp_path, last_step=17).run()
+    decay = checkpoint.latest(tmp_path / "decay")
+    assert decay is not None
+    next(decay.glob("*.safetensors")).unlink()
+    stable = tmp_path / "stable" / "00000015"
+    again = trainer(tmp_path)
+    with pytest.raises(TrainingError) as caught:
+        again.resume()
+    assert str(caught.value).endswith(f". Remove {decay} to go on from {stable}.")
+    shutil.rmtree(decay)
+    assert again.resume() and again.step == 15
+    next(stable.glob("*.safetensors")).unlink()
+    with pytest.raises(TrainingError) as caught:
+        trainer(tmp_path).resume()
+    assert "Remove" not in str(caught.value)
+
+
+def test_a_state_of_another_network_is_refused_in_a_sentence(
+    trainer: Callable[..., Trainer], small_file: Path, tmp_path: Path
+) -> None:
+    trainer(tmp_path, last_step=3).run()
+    other = trainer(tmp_path, load_recipe(str(small_file), ["network.blocks=3"]))
+    with pytest.raises(TrainingError) as caught:
+        other.resume()
+    said = str(caught.value)
+    assert len(said) < 400 + len(str(tmp_path)) and ". ." not in said and ".." not in said[:-60]
+    assert "Undo the change" in said
+
+
+@pytest.mark.parametrize(
+    ("branched", "decayed", "more", "goes_on"),
+    [
+        (15, 2, 0, True),
+        (15, 4, 0, True),  # it is finished
+        (9, 2, 0, True),  # within a time budget; there is more time now
+        (9, 4, 0, False),
+        (15, 2, 3, False),  # the recipe has been lengthened
+        (15, 4, 3, False),
+    ],
+)
+def test_a_decay_gives_way_to_what_is_to_be_done_before_it(
+    trainer: Callable[..., Trainer],
+    small_file: Path,
+    tmp_path: Path,
+    branched: int,
+    decayed: int,
+    more: int,
+    goes_on: bool,
+) -> None:
+    run = trainer(tmp_path)
+    position = run.position
+    position.phase_index, position.step = (2, branched) if branched == 15 else (1, branched)
+    position.phase_step = branched - 5 * position.phase_index
+    run._begin_phase(position)
+    run.state.save(position, run.totals)
+    position.decay()
+    for _ in range(decayed):
+        position.forward()
+    run.state.save(position, run.totals)
+    again = trainer(tmp_path, load_recipe(str(small_file), [f"phase.2.steps={5 + more}"]))
+    assert again.resume() and again.position.decaying == goes_on
+    assert again.step == branched + decayed * goes_on
+
+
 def test_a_run_goes_on_with_another_truth(
     trainer: Callable[..., Trainer], small_file: Path, tmp_path: Path
 ) -> None:
@@ -159,6 +273,11 @@ def test_a_share_that_cannot_be_read_is_drawn_anew(
     run = trainer(out)
     run.processes.index = 1
     assert run.resume() and run.feeder.pool.pairs is None
+    shutil.rmtree(mine)
+    checkpoint.write(mine.parent, 2, {"feeder": before.feeder.state()})  # of another step
+    run = trainer(out)
+    run.processes.index = 1
+    assert run.resume() and run.feeder.pool.pairs is None
 
 
 def test_a_kill_between_two_renamings_loses_nothing(
@@ -181,6 +300,22 @@ def test_a_kill_between_two_renamings_loses_nothing(
     checkpoint.write(tmp_path, 5, {"x": torch.zeros(1)})
     assert [path.name for path in tmp_path.iterdir()] == ["00000005"]
     assert checkpoint.read(tmp_path / "00000005")["x"] == 0
+
+
+def test_a_kill_before_the_old_state_is_removed_hinders_nothing(tmp_path: Path) -> None:
+    path = checkpoint.write(tmp_path, 5, {"x": torch.ones(1)})
+    shutil.copytree(path, tmp_path / f"{path.name}{checkpoint.ASIDE}")
+    (tmp_path / "00000009").mkdir()  # what is left of a state that was being removed
+    assert checkpoint.latest(tmp_path) == path
+    checkpoint.write(tmp_path, 5, {"x": torch.zeros(1)})
+    assert list(tmp_path.iterdir()) == [path] and checkpoint.read(path)["x"] == 0
+
+
+def test_a_folder_that_cannot_hold_states_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(checkpoint.CheckpointError, match="step 5 could not be written"):
+        checkpoint.write(tmp_path / "file", 5, {"x": torch.ones(1)})
+    assert checkpoint.latest(tmp_path / "file") is None
 
 
 def test_a_run_goes_on_with_another_crop_batch_or_pool(

@@ -6,7 +6,8 @@ import errno
 import itertools
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -85,6 +86,23 @@ def test_being_asked_to_stop_ends_the_step_and_saves(
     assert not run.run() and run.step == 7
     again = trainer(tmp_path / "run")
     assert again.resume() and again.step == 7
+
+
+def test_several_processes_agree_to_stop_at_every_tenth_step(
+    trainer: Callable[..., Trainer], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, step = trainer(tmp_path / "run"), Position.forward
+    run.processes.count = 2
+    asked: list[int] = []
+    monkeypatch.setattr(run.processes, "any", lambda here: asked.append(run.step) or here)
+
+    def stopped(position: Position) -> None:
+        step(position)
+        run.stopping = position.step >= 3
+
+    monkeypatch.setattr(Position, "forward", stopped)
+    assert not run.run() and run.step == 10
+    assert set(asked) == {0, 10}
 
 
 def test_a_longer_stable_part_is_resumed_from_before_the_decay(
@@ -225,6 +243,28 @@ def test_a_run_that_diverges_stops_before_it_replaces_its_last_state(
     with pytest.raises(TrainingError, match=r"rose from .* diverged.*phase\.1\.learning_rate"):
         run.run()
     assert run.step == 10 and checkpoint.latest(out / "stable") == state
+
+
+def test_a_state_is_not_saved_once_its_loss_has_risen_though_no_line_of_the_log_is_due(
+    trainer: Callable[..., Trainer],
+    small_file: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    run = trainer(tmp_path / "run", load_recipe(str(small_file), ["save_minutes=0.0"]))
+    step = Position.forward
+
+    def thrown(position: Position) -> None:
+        step(position)
+        if position.step == 2:
+            with torch.no_grad():
+                run.network.estimator.fusion.weight.mul_(1e4)
+
+    monkeypatch.setattr(Position, "forward", thrown)
+    with pytest.raises(TrainingError, match=r"loss rose .* at step 3"):
+        run.run()
+    last = checkpoint.latest(tmp_path / "run" / "stable")
+    assert last is not None and last.name == "00000002"
 
 
 def test_a_hard_batch_and_another_phase_are_no_divergence() -> None:
@@ -410,6 +450,18 @@ def test_taking_iterations_back_keeps_every_update_at_its_size() -> None:
         assert torch.allclose(one, two, atol=1e-4)
 
 
+def test_only_from_one_iteration_is_weight_moved_to_the_low_resolution_input() -> None:
+    network, _ = _of_one_iteration()
+    weight = network.restorer.fusion.weight.detach()
+    before = weight.clone()
+    unroll(network, 2)
+    torch.testing.assert_close(weight[:, :16], (before[:, :16] + before[:, 16:32]) / 2)
+    assert not weight[:, 16:32].any()
+    weight[:, 16:32] = 1  # what two iterations have learned of it
+    unroll(network, 4)
+    assert (weight[:, 16:32] == 0.5).all()
+
+
 @pytest.mark.parametrize("trained", [1, 3])
 @pytest.mark.parametrize("first", [1, 3])
 def test_weights_are_turned_to_the_iterations_of_the_first_phase_with_steps(
@@ -449,6 +501,26 @@ def test_a_decay_goes_on_from_the_rate_that_it_branches_off_from() -> None:
     assert before.rate == pytest.approx(0.9 * 2.5e-4)
 
 
+def test_a_position_tells_its_phase_and_how_far_it_is() -> None:
+    phases = Phase(3, 1, 32, 1e-3), Phase(2, 1, 32, 1e-3)
+    recipe = replace(load_recipe("dan-real-x4"), phase=phases, decay_steps=4)
+    position = Position(recipe)
+    assert (position.name, position.last_phase, position.total_steps) == ("phase 1", False, 9)
+    for _ in range(3):
+        assert not position.phase_over
+        position.forward()
+    assert position.phase_over
+    position.next_phase()
+    position.forward()
+    assert (position.name, position.last_phase, position.phase_over) == ("phase 2", True, False)
+    position.decay()  # a step earlier than the recipe says
+    assert (position.name, position.total_steps) == ("decay", 8)
+    for _ in range(4):
+        assert not position.phase_over
+        position.forward()
+    assert position.phase_over and position.step == 8
+
+
 def test_no_release_is_made_of_an_estimator_alone(
     trainer: Callable[..., Trainer],
     small_file: Path,
@@ -478,6 +550,51 @@ def timed_by(
 
     monkeypatch.setattr(Position, "forward", forward)
     return clock
+
+
+def test_a_state_is_saved_whenever_the_recipes_minutes_have_passed(
+    trainer: Callable[..., Trainer],
+    small_file: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    timed_by(monkeypatch, lambda position: 30.0)
+    saved, write = [], checkpoint.write
+
+    def written(folder: Path, step: int, state: Mapping[str, Any]) -> Path:
+        saved.append(step)
+        return write(folder, step, state)
+
+    monkeypatch.setattr(checkpoint, "write", written)
+    recipe = load_recipe(str(small_file), ["save_minutes=1.25"])
+    trainer(tmp_path / "run", recipe, last_step=8).run()
+    assert saved == [3, 6, 8]
+
+
+def test_the_seconds_of_all_of_a_runs_pieces_are_added_up(
+    trainer: Callable[..., Trainer], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    timed_by(monkeypatch, lambda position: 2.0)
+    trainer(tmp_path, last_step=3).run()
+    again = trainer(tmp_path, last_step=5)
+    assert again.resume()
+    again.run()
+    told = [(line["total_seconds"], line["steps_per_second"]) for line in read_log(tmp_path)]
+    assert told == [(6.0, 0.5), (10.0, 0.5)]
+    assert again.totals.seconds == pytest.approx(10.0)
+
+
+def test_a_validation_between_two_lines_of_the_log_is_told_with_its_time(
+    trainer: Callable[..., Trainer],
+    small_file: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    timed_by(monkeypatch, lambda position: 2.0)
+    recipe = load_recipe(str(small_file), ["validation.every=2", "phase.0.trains='all'"])
+    trainer(tmp_path, recipe, last_step=5).run()
+    told = [(line["step"], line["total_seconds"]) for line in read_log(tmp_path)]
+    assert told == [(2, 4.0), (4, 8.0), (5, 10.0)]
 
 
 def test_a_decay_that_began_in_time_is_not_cut_off_at_its_end(
@@ -586,12 +703,40 @@ def test_a_log_that_ends_within_a_line_is_gone_on_with(tmp_path: Path) -> None:
     assert read_log(tmp_path) == [{"step": 1}, {"loss": 0.5, "step": 3}]
     Journal(tmp_path).write(4, {})
     assert (tmp_path / "log.jsonl").read_text().count("\n") == 4
-    # The disk was full for a while.
-    with (tmp_path / "log.jsonl").open("a") as log:
-        log.write('{"loss": 0.')
-    journal._whole = False
-    journal.write(5, {})
-    assert [line["step"] for line in read_log(tmp_path)] == [1, 3, 4, 5]
+    assert [path.name for path in tmp_path.iterdir()] == ["log.jsonl"]  # no curves unasked
+
+
+def test_a_log_is_gone_on_with_when_the_disk_is_no_longer_full(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal, opened = Journal(tmp_path), Path.open
+    journal.write(1, {})
+
+    @contextmanager
+    def full(path: Path, mode: str = "r", **how: Any) -> Iterator[object]:
+        def write(text: str) -> None:
+            file.write(text[:5])
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        with opened(path, mode, **how) as file:
+            yield SimpleNamespace(write=write) if mode == "a" else file
+
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="No space left"):
+        patch.setattr(Path, "open", full)
+        journal.write(2, {})
+    journal.write(3, {})
+    assert [line["step"] for line in read_log(tmp_path)] == [1, 3]
+
+
+def test_every_number_of_a_line_becomes_a_curve(tmp_path: Path) -> None:
+    journal, drawn = Journal(tmp_path), []
+    journal.writer = SimpleNamespace(
+        add_scalar=lambda *point: drawn.append(point), flush=lambda: drawn.append("flushed")
+    )
+    scores = {"psnr_y": 30, "estimate": {"skill": 0.25}, "undrawn": None}
+    journal.write(7, {"phase": "decay", "loss": 0.5, "half": True, "validation": scores})
+    numbers = ("loss", 0.5), ("validation/psnr_y", 30.0), ("validation/estimate/skill", 0.25)
+    assert drawn == [*((name, value, 7) for name, value in numbers), "flushed"]
 
 
 def test_a_batch_must_divide_among_processes_and_parts() -> None:

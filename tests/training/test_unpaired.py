@@ -29,6 +29,7 @@ from training.pool import Pairs
 from training.processes import Processes
 from training.recipe import Recipe, RecipeError, load_recipe
 from training.schema import Validation
+from training.session import run_session
 from training.trainer import Trainer
 from training.unpaired import LearnedDegradation, moments, off_centre
 
@@ -311,6 +312,18 @@ def test_a_degradation_that_learns_alone_leaves_the_network_alone() -> None:
         assert all(torch.equal(v, was[k]) for k, v in network.state_dict().items())
 
 
+def test_weights_of_a_degradation_that_are_no_numbers_are_noticed() -> None:
+    learner = learner_of(tiny("pdm.ema=0.9"))
+    assert learner.degradation is not None and len(learner.degradation.networks) == 3
+    for network in learner.degradation.networks:
+        assert learner.finite
+        weight = next(network.parameters()).detach()
+        kept = weight.clone()
+        weight[0] = float("nan")
+        assert not learner.finite
+        weight.copy_(kept)
+
+
 def test_a_dan_is_adapted_and_its_estimator_kept() -> None:
     learner = learner_of(tiny("network={family = 'DAN', features = 8, blocks = 1}"))
     assert isinstance(learner.network, DAN)
@@ -373,6 +386,23 @@ def test_what_was_learned_is_told_though_the_sheet_cannot_be_written(
     assert len(warnings) == 1 and warnings[0].startswith("The sheets could not be written: ")
     told = [line["learned"] for line in read_log(tmp_path) if "learned" in line]
     assert len(told) == 2 and all(look.keys() == {"blur_sigma", "noise_sigma"} for look in told)
+
+
+def test_low_quality_pictures_and_pairs_are_told(
+    photographs: Path, pairs: Path, tmp_path: Path
+) -> None:
+    begun = "training: 4 pictures, 0.2 megapixels; low quality: 2 pictures, 0.0 megapixels"
+    for val, measured in ((pairs, "; validation: 2 pairs"), (None, "")):
+        said: list[str] = []
+        run_session(
+            *(tiny(), [photographs], val, tmp_path / str(val is None), CPU),
+            options=Options(half=False, last_step=0),
+            resume=False,
+            tell=said.append,
+            bar=lambda *_: None,
+            low=[pairs / "LR"],
+        )
+        assert said[0] == begun + measured
 
 
 def test_pairs_are_measured_as_they_are(pairs: Path) -> None:

@@ -44,13 +44,7 @@ class Weighing:
         deviation = ((counts * (vectors - mean) ** 2).sum(0) / total).sqrt()
         self.deviation = torch.where(deviation > 1e-6, deviation, 1.0)
         self.factor = len(vectors) / total
-        for key in options.emphasised:
-            if key not in index:
-                raise RecipeError(
-                    f"'loss.emphasised': a {layout.name} vector has no number '{key}'."
-                    + did_you_mean(key, index)
-                )
-        self.factor[[index[key] for key in options.emphasised]] *= options.emphasis
+        self.factor[_emphasised(options, layout)] *= options.emphasis
 
     def to(self, device: torch.device) -> Weighing:
         """The same object, its tensors on a device."""
@@ -65,6 +59,17 @@ class Weighing:
         return (misses == 0).float()
 
 
+def _emphasised(options: Loss, layout: Layout) -> list[int]:
+    index = {p.key: p.index for p in layout.parameters}
+    for key in options.emphasised:
+        if key not in index:
+            raise RecipeError(
+                f"'loss.emphasised': a {layout.name} vector has no number '{key}'."
+                + did_you_mean(key, index)
+            )
+    return [index[key] for key in options.emphasised]
+
+
 def vector_weighing(model: Degrader, options: Loss, draws: int = 2048) -> Weighing:
     """The weighing of a degradation model's vectors, drawn with a fixed seed.
 
@@ -74,6 +79,7 @@ def vector_weighing(model: Degrader, options: Loss, draws: int = 2048) -> Weighi
         RecipeError: An emphasised number is none of the vector's.
     """
     assert model.layout is not None
+    _emphasised(options, model.layout)  # what is wrong is told before seconds of drawing
     generator = torch.Generator().manual_seed(0)
     vectors = torch.cat([model.vector(model.sample(1, generator)) for _ in range(draws)])
     return Weighing(options, model.layout, vectors)
