@@ -470,16 +470,6 @@ class Trainer:
         if not self.learner.finite:
             self._give_up("Weights are no numbers any more")
 
-    def save(self) -> None:
-        """Write everything the run needs to go on to the step, atomically.
-
-        Raises:
-            TrainingError: It could not be written, or is of a run that has diverged; the last state
-                is whole.
-        """
-        self._examine_weights()
-        self.state.save(self.position, self.totals)
-
     def resume(self) -> bool:
         """Go on from the run's folder; False if there is nothing to resume.
 

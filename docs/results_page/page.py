@@ -79,6 +79,14 @@ loaded model; foretold is what pictures and features take by the formula in the
 [design notes](design-notes.md), to which the tile at work is added. `random:RRDB` is Real-ESRGAN's
 network with random weights.
 """
+FLAWS = """
+Pictures of x4 that are made to show it ([measure_flaws.py](measure_flaws.py)), in levels of 255. A
+pattern that repeats with every pixel of the small picture is printed into smooth shades: how deep,
+in grey and in the worst of six full colours. Lines of one pixel in these colours lose some of it:
+the distance between brightest and darkest channel in their middle, on black or white, where least
+is left. Small pictures of a single colour change: the largest error in any of seven, by their side
+in pixels; most of it is at the borders, beyond which a network sees nothing.
+"""
 WORDS = """
 How often the sentence behind "In short" is right ([measure_words.py](measure_words.py): protocol
 `real`, {cases} cases, seed {seed}): the truth and the estimate each put into words, and how many
@@ -135,6 +143,8 @@ def render(models: Iterable[Model], runs: tuple[Run, ...], stored: Path) -> str:
         if model.weights:
             parts += _model(model, runs, stored)
     timing = json.loads((stored / "timing.json").read_text(encoding="utf-8"))
+    flaws = json.loads((stored / "flaws.json").read_text(encoding="utf-8"))
+    parts += ["## What models do badly", FLAWS, tables.flaws(flaws)]
     parts += ["## Time on the command line", timing["machine"], tables.timing(timing)]
     benches = sorted(stored.glob("bench*.json"))
     parts += ["## Speed and memory", BENCH] if benches else []

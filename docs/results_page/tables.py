@@ -255,6 +255,20 @@ def blurred(answer: Mapping[str, Any]) -> str:
     return table(("sigma", *topics), rows)
 
 
+def flaws(answer: Mapping[str, Any]) -> str:
+    """What `docs/measure_flaws.py` printed."""
+    rows = []
+    sides = list(next(iter(answer.values()))["flat"])
+    for model, found in answer.items():
+        pattern = dict(found["pattern"])
+        grey = pattern.pop("grey")
+        left = min(value for pair in found["line"].values() for value in pair)
+        cells = (f"{grey:.1f}", f"{max(pattern.values()):.1f}", left)
+        rows.append((model, *cells, *(found["flat"][side] for side in sides)))
+    columns = ("pattern in grey", "in colour", "colour of lines")
+    return table(("model", *columns, *(f"flat, {side} px" for side in sides)), rows)
+
+
 def _correlation(one: Mapping[str, float]) -> str:
     return f"{one['correlation']:.2f}"
 

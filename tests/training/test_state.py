@@ -499,7 +499,7 @@ def test_an_adversary_is_resumed_to_the_bit_too(
     with torch.no_grad():
         next(part.learner.adversary.discriminator.parameters()).fill_(float("nan"))
     with pytest.raises(TrainingError, match="Weights are no numbers"):
-        part.save()
+        part.run()
 
 
 def test_states_that_do_not_fit_are_refused(
