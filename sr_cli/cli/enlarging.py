@@ -15,6 +15,7 @@ from sr_cli import __version__
 from sr_cli.cli import batch, console
 from sr_cli.cli.inputs import STANDARD, Source
 from sr_cli.cli.rendering import print_degradation
+from sr_cli.degradation.summary import summary
 from sr_cli.inference import GROWING_FROM
 from sr_cli.zoo.mixture import short
 
@@ -55,6 +56,8 @@ class Job:
     """Whether no other device works beside this one, so that the bar is its own."""
     piped: bool
     """Whether standard output is a picture, so that everything told goes to standard error."""
+    brief: bool
+    """Whether a line a picture is enough."""
 
 
 @dataclass(frozen=True)
@@ -443,7 +446,10 @@ def _shown(job: Job, made: Made) -> Shown:
 
 def _print(job: Job, made: Made) -> None:
     place = console.err if job.piped else console.out
-    if steps := _steps(job, made):
+    steps = _steps(job, made)
+    if steps and not job.brief:
         print_degradation(place, f"{made.source.path}: what had happened to it", steps)
     name = "standard output" if made.target == STANDARD else console.shown_path(made.target)
-    place.print(f"{name}  {made.width}x{made.height}  {made.seconds:.1f} s")
+    line = f"{name}  {made.width}x{made.height}  {made.seconds:.1f} s"
+    said = summary(steps) if job.brief else None
+    place.print(f"{line}  {said}" if said else line)

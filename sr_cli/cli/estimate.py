@@ -29,6 +29,7 @@ def estimate_degradation(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace an existing FILE.png.")
     ] = False,
+    brief: options.Brief = False,
     as_json: options.Json = False,
 ) -> None:
     """Say in words and units how a picture was degraded, with the usual error of every number.
@@ -41,6 +42,7 @@ def estimate_degradation(
     from sr_cli.cli.plotting import check_plot, plot_estimates
     from sr_cli.degradation.answer import to_json
     from sr_cli.degradation.explain import explain
+    from sr_cli.degradation.summary import summary
     from sr_cli.images import PictureError, read, visible_rgb
     from sr_cli.opening import names_onnx_file, open_model
 
@@ -82,6 +84,9 @@ def estimate_degradation(
             found = to_json(opened.layout, vector.tolist(), opened.estimate)
             answer = {"input": str(source.path), "model": opened.name, "degradation": found}
             console.print_json(answer)
+        elif brief:
+            said = summary(steps) or "nothing that could be said in short"
+            console.out.print(f"{source.path}  {said}")
         else:
             print_degradation(console.out, str(source.path), steps)
             console.out.print()

@@ -31,6 +31,7 @@ def device_name(text: str) -> str:
 
 
 Device = Annotated[str, typer.Option(callback=device_name, help="auto, cpu, cuda, cuda:N or mps.")]
+Brief = Annotated[bool, typer.Option("--brief", help="One line a picture, without the table.")]
 Json = Annotated[bool, typer.Option("--json", help="JSON Lines on standard output.")]
 
 

@@ -115,6 +115,7 @@ def upscale(
             metavar="FILE.html", help="Write a page that shows every picture before and after."
         ),
     ] = None,
+    brief: options.Brief = False,
     as_json: options.Json = False,
 ) -> None:
     """Enlarge pictures. Without -o the result lies beside its input as NAME_x4.png.
@@ -162,7 +163,7 @@ def upscale(
     jobs = [
         Job(
             *(one, side, 8 if tta else 1, factor, format, quality, color, max_pixels),
-            *(skip_existing, overwrite, as_json, page, len(opened) == 1, piped),
+            *(skip_existing, overwrite, as_json, page, len(opened) == 1, piped, brief),
         )
         for one in opened
     ]

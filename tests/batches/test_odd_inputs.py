@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -15,9 +16,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from tests.batches.conftest import Upscale, draw, names
-from tests.conftest import Outcome
+from tests.conftest import Outcome, scene
 
 posix = pytest.mark.skipif(os.name != "posix", reason="pipes and signals of POSIX")
 
@@ -329,3 +331,27 @@ def test_what_is_skipped_is_a_line_too_and_a_report_gets_another_name(
     assert done.status == 0
     target = str(Path("out") / "a_x4.png")
     assert json.loads(done.out) == {"input": "a.png", "output": target, "skipped": True}
+
+
+def test_in_brief_a_picture_is_one_line_with_what_was_wrong(
+    program: Callable[..., Outcome], tmp_path: Path
+) -> None:
+    for name in ("a", "b"):
+        Image.fromarray(scene(24, 28)).save(tmp_path / f"{name}.png")
+    lines = program("upscale", "a.png", "b.png", "-o", "out", "--brief").out.splitlines()
+    for line, name in zip(lines, ("a", "b"), strict=True):
+        assert re.match(rf"out.{name}_x4\.png  112x96  [\d.]+ s  \S+", line)
+    said = lines[0].split("  ", 3)[3]
+    assert program("estimate-degradation", "a.png", "--brief").out == f"a.png  {said}\n"
+    whole = " ".join(program("estimate-degradation", "a.png").out.split())
+    assert whole.endswith(f"In short: {said}.")
+
+
+def test_in_brief_a_model_of_which_nothing_is_known_has_its_line_too(
+    program: Callable[..., Outcome], tmp_path: Path, tiny_weights: Path
+) -> None:
+    Image.fromarray(scene(16, 20)).save(tmp_path / "a.png")
+    brief = ("a.png", "-m", tiny_weights, "--brief")
+    assert re.fullmatch(r"a_x4\.png  80x64  [\d.]+ s\n", program("upscale", *brief).out)
+    told = program("estimate-degradation", *brief).out
+    assert told == "a.png  nothing that could be said in short\n"
