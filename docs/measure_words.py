@@ -20,20 +20,20 @@ import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import get_args
 
 from torch import Tensor
 
 from sr_cli.degradation.explain import explain
 from sr_cli.degradation.layout import Layout
 from sr_cli.degradation.operators import blur, quantise
-from sr_cli.degradation.summary import clauses
+from sr_cli.degradation.summary import Topic, clauses
 from sr_cli.metrics.evaluation import data_digest, jobs
 from sr_cli.metrics.protocols import PROTOCOLS, Case, isotropic_kernel
 from sr_cli.opening import OpenModel, open_model
 
 NOTHING = "nothing"
 """The grade of a topic of which nothing is said."""
-TOPICS = ("JPEG", "noise", "size", "low-pass", "blur")
 SIGMAS = (0.5, 1.0, 2.0, 4.0)
 """Of the Gaussian blurs of ``--blurred``, pixels of the small picture."""
 
@@ -57,7 +57,7 @@ def _blurred(opened: OpenModel, cases: Sequence[Case], layout: Layout) -> dict[s
     found: dict[str, object] = {}
     for sigma in SIGMAS:
         kernel = isotropic_kernel(sigma, 2 * math.ceil(4 * sigma) + 1).float().unsqueeze(0)
-        said = {topic: Counter[str]() for topic in TOPICS}
+        said = {topic: Counter[str]() for topic in get_args(Topic)}
         for case in cases:
             lr = quantise(blur(case.lr.unsqueeze(0), kernel))[0]
             told = grades(layout, _estimate(opened, lr), opened.estimate)

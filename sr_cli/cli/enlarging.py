@@ -323,13 +323,12 @@ class _Detail:
 
     def see(self, first: int, rgb: Floats, alpha: Floats | None) -> None:
         """Some rows of the result, the first of which is ``first``, below those seen before."""
-        from sr_cli.images import on_white
+        from sr_cli.images.preview import seen
 
         top, bottom, left, right = self.there
         if first < bottom and first + len(rgb) > top:
             part = slice(max(top - first, 0), bottom - first), slice(left, right)
-            covered = on_white(rgb[part], None if alpha is None else alpha[part])
-            self.strips.append(covered.copy())
+            self.strips.append(seen(rgb, alpha, part).copy())
 
     def before_and_after(self) -> tuple[bytes, bytes]:
         """Two JPEGs of one size."""

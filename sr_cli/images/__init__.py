@@ -27,7 +27,7 @@ from sr_cli.images.probing import (
     size,
 )
 from sr_cli.images.reading import MAX_PIXELS, read
-from sr_cli.images.transparency import bleed, on_white, visible_rgb
+from sr_cli.images.transparency import bleed, visible_rgb
 from sr_cli.images.writing import Color, encode, prepare, takes_rows, write, write_rows
 
 __all__ = [
@@ -53,7 +53,6 @@ __all__ = [
     "is_whole",
     "known_formats",
     "losses",
-    "on_white",
     "prepare",
     "read",
     "replaced",

@@ -35,7 +35,7 @@ def busiest(
     """
     above, before = (max(0, length - LOOKED_AT) // 2 for length in rgb.shape[:2])
     middle = slice(above, above + LOOKED_AT), slice(before, before + LOOKED_AT)
-    gray = _seen(rgb, alpha, middle).mean(2)
+    gray = seen(rgb, alpha, middle).mean(2)
     height, width = gray.shape
     tall, wide = min(side, height), min(side, width)
     energy = np.zeros((height + 1, width + 1))
@@ -64,7 +64,7 @@ def enlarged_detail(
     # No more of the picture than the filter sees: it may be very large.
     above, before = max(top - _AROUND, 0), max(left - _AROUND, 0)
     around = slice(above, bottom + _AROUND), slice(before, right + _AROUND)
-    image = _image(_seen(rgb, alpha, around))
+    image = _image(seen(rgb, alpha, around))
     box = (left - before, top - above, right - before, bottom - above)
     return _jpeg(image.resize(size, Image.Resampling.BICUBIC, box=box))
 
@@ -78,7 +78,8 @@ def detail(rgb: Floats) -> bytes:
     return _jpeg(_image(rgb))
 
 
-def _seen(rgb: Floats, alpha: Floats | None, part: tuple[slice, slice]) -> Floats:
+def seen(rgb: Floats, alpha: Floats | None, part: tuple[slice, slice]) -> Floats:
+    """Some rows and columns of a picture, on white."""
     return on_white(rgb[part], None if alpha is None else alpha[part])
 
 
