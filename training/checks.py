@@ -150,8 +150,8 @@ def _without_effect(recipe: Recipe) -> Iterator[str]:
         yield "'pdm' is of the degradation 'learned' only"
     if loss.feature_weights != Loss().feature_weights and loss.features != "vgg19":
         yield f"'loss.feature_weights' are VGG19's, and 'loss.features' is '{loss.features}'"
-    if data.mild and data.degradation != "two-stage":
-        yield "'data.mild' is of the degradation 'two-stage' only"
+    if data.mild and data.degradation not in ("two-stage", "blur"):
+        yield "'data.mild' is of the degradations 'two-stage' and 'blur' only"
     if recipe.loss.emphasis != 1 and not recipe.loss.emphasised:
         yield "'loss.emphasis' needs to be told of which numbers: 'loss.emphasised'"
     for number, phase in enumerate(recipe.phase):

@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from sr_cli.degradation import kernels
 from sr_cli.degradation.bicubic import imresize
@@ -123,6 +124,14 @@ def _mildest(stage: Stage) -> Stage:
     )
 
 
+@dataclass(frozen=True)
+class Sharp(Blur):
+    """Parameters of pictures that no blur has gone over, only a reduction."""
+
+    by_means: Tensor
+    """``(N,)`` boolean: reduced by means of squares, sharper than by bicubic interpolation."""
+
+
 class BlurDegrader(Degrader):
     """KernelDAN's."""
 
@@ -134,8 +143,28 @@ class BlurDegrader(Degrader):
     def sample(self, batch: int, generator: torch.Generator) -> Blur:
         return self.model.sample(batch, generator)
 
+    def mildest(self, drawn: Blur) -> Sharp:
+        """No blur: every second picture, by its draw, is reduced by means, the rest as any other.
+
+        The numbers say a round blur of the two-stage degradation's least width, a single pixel,
+        whose direction nothing tells: it is the mean of all.
+        """
+        narrowest = torch.full_like(drawn.sigma_x, NARROWEST)
+        return Sharp(
+            sigma_x=narrowest,
+            sigma_y=narrowest,
+            theta=torch.full_like(drawn.theta, math.pi / 4),
+            unevenness=torch.full_like(drawn.unevenness, 0.5),
+            by_means=drawn.theta < math.pi / 4,
+        )
+
     def apply(self, hr: Tensor, drawn: Blur, generator: torch.Generator | None = None) -> Tensor:
-        return self.model.apply(hr, on(hr.device, drawn))
+        there = on(hr.device, drawn)
+        if not isinstance(there, Sharp):
+            return self.model.apply(hr, there)
+        means = functional.avg_pool2d(hr, self.scale)
+        smooth = imresize(hr, Fraction(1, self.scale))
+        return quantise(torch.where(there.by_means.view(-1, 1, 1, 1), means, smooth))
 
     def vector(self, drawn: Blur) -> Tensor:
         return self.model.vector(drawn)

@@ -69,8 +69,9 @@ class Data:
     """Fractions of their sides at which photographs are learned from, too, by Lanczos, as often as
     at their own size.  Photographs of different sizes differ in how much goes on in a crop."""
     mild: float = 0.0
-    """Share of pairs of ``two-stage`` with nothing done to them but a reduction by means and, as
-    often as in any other, the last JPEG.  Of the published ranges hardly any picture is so good."""
+    """Share of pairs with as little wrong as can be, as hardly any is of the published ranges.
+    ``two-stage``: nothing is done to them but a reduction by means and, as often as in any other,
+    the last JPEG.  ``blur``: no blur, half of them reduced by means."""
     pool: int = 256
     """Pairs kept to mix batches from (RealDAN's queue); over all processes together."""
     reuse: int = 1

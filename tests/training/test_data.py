@@ -9,6 +9,7 @@ import struct
 import zlib
 from collections import Counter
 from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from sr_cli.degradation.bicubic import imresize
 from sr_cli.degradation.kernels import disturb
 from sr_cli.degradation.layout import TWO_STAGE
 from sr_cli.images import read
@@ -555,6 +557,34 @@ def test_a_share_of_the_pairs_is_shrunk_and_perhaps_compressed_and_no_more(
     assert vector["stage1.gaussian_sigma"] == pytest.approx(0, abs=1e-4)
     assert vector["stage1.sigma_x"] == pytest.approx(NARROWEST)
     assert vector["final.is_sinc"] == 0 and vector["stage1.is_jpeg"] == 0
+
+
+def test_sharp_pictures_are_reduced_by_means_or_as_blurred_ones_are(photographs: Path) -> None:
+    recipe = load_recipe("dan-blur-x2", ["phase.0.batch=16", "data.mild=0.5", "data.pool=16"])
+    model = degrader(recipe)
+    feeder = Feeder(
+        read_corpus([photographs], 96), model, recipe.data, 0, Processes(torch.device("cpu"))
+    )
+    blurred, sharp = feeder._drawn(16, slice(0, 16))
+    by_means = sharp.by_means
+    assert len(blurred) == len(sharp) == 8 and 0 < by_means.sum() < 8
+    hr = torch.rand(8, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    lr = model.apply(hr, sharp)
+    assert torch.equal(lr, (lr * 255).round() / 255)
+    level = 0.51 / 255
+    means = torch.nn.functional.avg_pool2d(hr, 2)
+    torch.testing.assert_close(lr[by_means], means[by_means], atol=level, rtol=0)
+    smooth = imresize(hr, Fraction(1, 2)).clamp(0, 1)
+    torch.testing.assert_close(lr[~by_means], smooth[~by_means], atol=level, rtol=0)
+    # What is told of them: no width to speak of, and no direction.
+    kernels = model.kernels(sharp).view(8, 11, 11)
+    assert (kernels[:, 5, 5] > 0.9999).all()
+    layout = model.layout
+    assert layout is not None
+    known = layout.decode(model.vector(sharp)[0].tolist())
+    assert known["stage1.sigma_x"] == known["stage1.sigma_y"] == pytest.approx(NARROWEST)
+    assert known["stage1.theta"] == pytest.approx(45)
+    assert torch.equal(model.vector(sharp), model.vector(sharp)[:1].expand(8, -1))
 
 
 def test_small_batches_have_their_share_too(photographs: Path) -> None:

@@ -128,7 +128,7 @@ def test_mistakes_in_a_recipe_are_explained(change: str, message: str) -> None:
 @pytest.mark.parametrize(
     ("recipe", "change", "message"),
     [
-        ("dan-blur-x4", "data.mild=0.1", "'data.mild' is of .* 'two-stage' only"),
+        ("danv2-iso-x4", "data.mild=0.1", "'data.mild' is of .* 'two-stage' and 'blur' only"),
         ("dan-blur-x4", "data.sigma=[0.2, 1.0]", "'data.sigma' is not of .* 'blur'"),
         ("dan-real-x4", "data.noise=[0.0, 50.0]", "'data.noise' is not of .* 'two-stage'"),
         ("dan-real-x4", "data.kernel=15", "'data.kernel' is not of .* 'two-stage'"),
