@@ -30,6 +30,8 @@ class Tally:
     total: int
     as_json: bool
     """Whether what is not done is a JSON Line on standard output, too."""
+    begun: int = 0
+    """Pictures that are over or under way."""
     done: int = 0
     skipped: int = 0
     failures: list[tuple[Path, str]] = field(default_factory=list)
@@ -176,6 +178,8 @@ class _Lane(Generic[Taken, Made]):
     def _one(
         self, source: Source, target: Path, taken: Future[Taken | None], writer: Executor
     ) -> None:
+        with self.tally.lock:
+            self.tally.begun += 1
         self._give_up_if_full()
         item = self._waited_for(taken)
         self._give_up_if_full()

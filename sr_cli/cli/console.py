@@ -163,6 +163,11 @@ def aside() -> Iterator[None]:
             bar.start()
 
 
+def numbered(name: str, number: int, total: int) -> str:
+    """What a bar says of one thing of several: ``12/52 photo.jpg``."""
+    return name if total == 1 else f"{number}/{total} {name}"
+
+
 def shown_path(path: Path) -> str:
     """A path as the user would write it: relative if it lies below the current folder."""
     try:

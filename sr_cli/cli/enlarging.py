@@ -104,10 +104,11 @@ def ending_of(job: Job, source: Source) -> str:
     return ending(own, like=source.path.suffix)
 
 
-def work_of(job: Job) -> batch.Work[Taken, Made]:
+def work_of(job: Job, tally: batch.Tally) -> batch.Work[Taken, Made]:
+    """What is done with every picture; the tally says how many there are."""
     return batch.Work(
         take=lambda source, target: _take(job, source, target),
-        make=lambda taken, meanwhile: _make(job, taken, meanwhile),
+        make=lambda taken, meanwhile: _make(job, tally, taken, meanwhile),
         put=lambda made: _put(job, made),
         tell=lambda made: _tell(job, made),
         is_large=lambda made: made.width * made.height > GROWING_FROM,
@@ -185,10 +186,11 @@ def _read(job: Job, source: Source) -> Picture:
         raise PictureError(f"{error}; {wish}") from None
 
 
-def _make(job: Job, taken: Taken, meanwhile: Callable[[], None]) -> Made:
+def _make(job: Job, tally: batch.Tally, taken: Taken, meanwhile: Callable[[], None]) -> Made:
     began = time.perf_counter()
     shown = job.alone and not job.as_json
-    with console.progress(taken.source.path.name, shown=shown) as bar:
+    name = console.numbered(taken.source.path.name, tally.begun, tally.total)
+    with console.progress(name, shown=shown) as bar:
 
         def progress(done: float, total: float) -> None:
             bar(done, total)

@@ -60,7 +60,7 @@ def estimate_degradation(
         )
     failed = 0
     drawn: list[tuple[str, Sequence[Step]]] = []
-    for source in sources:
+    for number, source in enumerate(sources, 1):
         try:
             if source.problem:
                 raise PictureError(source.problem)
@@ -68,7 +68,8 @@ def estimate_degradation(
             rgb = visible_rgb(picture)
             for note in picture.metadata.notes:
                 console.note(f"{source.path}: {note}")
-            with console.progress(source.path.name) as bar:
+            name = console.numbered(source.path.name, number, len(sources))
+            with console.progress(name) as bar:
                 vector = opened.engine.estimate(rgb, progress=bar)
         except Exception as error:
             failed += 1

@@ -177,7 +177,7 @@ def upscale(
     tally = batch.Tally(len(pairs), as_json)
     told = partial(_write_report, page, report, tally, overwrite=overwrite)
     try:
-        batch.run(pairs, [work_of(job) for job in jobs], tally)
+        batch.run(pairs, [work_of(job, tally) for job in jobs], tally)
     except BaseException:
         # Also where the work was interrupted: what is done then is skipped next time.
         try:

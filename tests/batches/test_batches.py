@@ -11,14 +11,15 @@ import re
 import shutil
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from sr_cli.cli import batch, enlarging
+from sr_cli.cli import batch, console, enlarging
 from sr_cli.cli.inputs import Source, find_sources
 from sr_cli.images import Picture
 from sr_cli.images.preview import busiest
@@ -389,6 +390,34 @@ def test_what_is_written_slower_than_the_next_is_made_is_told_too() -> None:
     pairs = [(Source(Path(str(n)), Path(str(n))), Path(f"{n}.png")) for n in range(3)]
     batch.run(pairs, [work], tally)
     assert told == [0, 1, 2] and tally.counts == "3 done, 0 skipped, 0 failed"
+
+
+def test_bars_say_which_picture_of_how_many(
+    upscale: Upscale,
+    program: Callable[..., Outcome],
+    tiny_weights: Path,
+    here: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("in/a.png", "in/c.png"):
+        draw(here / name)
+    (here / "in" / "b.png").write_bytes(b"broken")
+    said: list[str] = []
+
+    @contextmanager
+    def progress(description: str, *, shown: bool = True) -> Iterator[Callable[..., None]]:
+        said.append(description)
+        yield lambda *_: None
+
+    monkeypatch.setattr(console, "progress", progress)
+    assert upscale("in", "-o", "out").status == 1
+    assert said == ["1/3 a.png", "3/3 c.png"]
+    said.clear()
+    assert program("estimate-degradation", "in", "-m", tiny_weights).status == 1
+    assert said == ["1/3 a.png", "3/3 c.png"]
+    said.clear()
+    assert upscale("in/a.png", "-o", "alone.png").status == 0
+    assert said == ["a.png"]
 
 
 @pytest.fixture
