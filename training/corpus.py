@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -45,11 +45,14 @@ class Corpus:
     """Where in `pixels` each picture begins."""
     names: tuple[str, ...]
     unreadable: int
+    """Files, and folders within, that cannot be read."""
     too_small: int
     mapped: bool = False
     """Whether the pixels are in a file rather than in memory."""
     sizes: tuple[float, ...] = ()
     """Side of each picture over that of its file; empty if all are as they were."""
+    others: int = 0
+    """Pictures of kinds that are not read."""
 
     @property
     def pictures(self) -> tuple[Picture, ...]:
@@ -104,7 +107,9 @@ def read_corpus(
     folders = list(folders)
     found: list[tuple[Path, tuple[int, int]]] = []
     unreadable = too_small = 0
-    for path in _paths(folders):
+    closed: list[OSError] = []
+    others: list[Path] = []
+    for path in _paths(folders, closed.append, others.append):
         try:
             with _opened(path) as image:
                 width, height = image.size
@@ -115,6 +120,7 @@ def read_corpus(
             too_small += 1
         else:
             found.append((path, (height, width)))
+    unreadable += len(closed)
     copies = {path: _copies(shape, shrunk, smallest) for path, shape in found}
     size = sum(map(_bytes, copies.values()))
     mapped = size > memory * 1e9
@@ -137,9 +143,10 @@ def read_corpus(
             end += picture.size // 3
     if not names:
         where = ", ".join(str(f) for f in folders)
+        of_others = f", {len(others)} of kinds that are not read" if others else ""
         raise CorpusError(
             f"No usable picture in {where} ({unreadable} unreadable, {too_small} smaller than "
-            f"{smallest} pixels). Training needs photographs, larger than a crop."
+            f"{smallest} pixels{of_others}). Training needs photographs, larger than a crop."
         )
     flat = torch.from_numpy(pixels[: 3 * end]).view(-1, 3)
     return Corpus(
@@ -151,6 +158,7 @@ def read_corpus(
         too_small,
         mapped,
         tuple(sizes),
+        len(others),
     )
 
 
@@ -234,11 +242,15 @@ def _visible(image: Image.Image) -> Image.Image:
     return Image.fromarray(seen.round().astype(np.uint8))
 
 
-def _paths(folders: Iterable[Path]) -> Iterator[Path]:
+def _paths(
+    folders: Iterable[Path],
+    unreadable: Callable[[OSError], None],
+    others: Callable[[Path], None],
+) -> Iterator[Path]:
     for folder in folders:
         if not folder.is_dir():
             raise CorpusError(f"{folder} is not a folder. Name a folder of photographs.")
-        yield from find_pictures(folder, recursive=True)
+        yield from find_pictures(folder, recursive=True, unreadable=unreadable, others=others)
 
 
 def _mapped_file(size: int) -> Picture:

@@ -211,11 +211,12 @@ def _stopping_cleanly(trainer: Trainer) -> Iterator[None]:
 
 
 def _described(what: str, corpus: Corpus) -> str:
-    left_out = [
-        f"{count} {why}"
-        for count, why in ((corpus.unreadable, "unreadable"), (corpus.too_small, "too small"))
-        if count
-    ]
+    reasons = {
+        "unreadable": corpus.unreadable,
+        "too small": corpus.too_small,
+        "of kinds that are not read": corpus.others,
+    }
+    left_out = [f"{count} {why}" for why, count in reasons.items() if count]
     extra = f" ({', '.join(left_out)} left out)" if left_out else ""
     where = ", mapped from disk" if corpus.mapped else ""
     sizes = len(set(corpus.sizes))

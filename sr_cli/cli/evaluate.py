@@ -17,6 +17,7 @@ from sr_cli.cli import console, options, side_outputs
 from sr_cli.cli.evaluation_answer import answer_of
 from sr_cli.cli.evaluation_rounds import Round, Settings, plan, run, times
 from sr_cli.cli.evaluation_tables import print_answer
+from sr_cli.cli.inputs import tell_left_out
 from sr_cli.zoo.manifest import DEFAULT_MODEL
 
 if TYPE_CHECKING:
@@ -148,6 +149,8 @@ def evaluate(
     if len(rounds) > 1:
         for one in rounds:
             one.place = Path(one.data.resolve().name) / f"x{one.benchmark.scale}"
+    for folder in dict.fromkeys(one.data for one in rounds):
+        tell_left_out(folder)
     rows: list[tuple[Round, Row]] = []
     told: set[tuple[Path, str]] = set()
     with console.progress(protocol) as bar:

@@ -101,6 +101,16 @@ def _own_place(path: Path) -> Path:
     return _real_folder(path.parent) / path.name
 
 
+def tell_left_out(folder: Path) -> None:
+    """Says which pictures of a folder are of kinds that are not read, if there are any."""
+    from sr_cli.images import find_pictures
+
+    others: list[Path] = []
+    find_pictures(folder, recursive=False, others=others.append)
+    if others:
+        _tell_left_out(others)
+
+
 def _tell_left_out(others: Sequence[Path]) -> None:
     one = len(others) == 1
     what = "file of a kind" if one else "files of kinds"

@@ -146,7 +146,14 @@ def data_digest(cases: Iterable[Job]) -> str:
 
 
 def _pictures(folder: Path, scale: int) -> list[Path]:
-    paths = find_pictures(folder, recursive=False)
+    others: list[Path] = []
+    paths = find_pictures(folder, recursive=False, others=others.append)
+    if not paths and others:
+        kinds = ", ".join(sorted({path.suffix.lower() for path in others}))
+        raise FileNotFoundError(
+            f"The pictures in {folder} are of kinds that are not read ({kinds}); convert them "
+            "first."
+        )
     if not paths:
         ready = ""
         if found := recognise(folder, scale):

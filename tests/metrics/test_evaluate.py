@@ -83,6 +83,23 @@ def test_bicubic_alone_takes_every_scale_of_the_protocol(program: Program, data:
     assert answers(one)[0]["methods"] == found[1]["methods"]
 
 
+def test_pictures_of_kinds_that_are_not_read_are_told(
+    program: Program, data: Path, tmp_path: Path
+) -> None:
+    (data / "camera.HEIC").touch()
+    run = ("evaluate", "-m", "bicubic", "--protocol", "mild", "--scale", 2, "--data")
+    outcome = program(*run, data, "--json")
+    (found,) = answers(outcome)
+    assert found["cases"] == 8
+    assert outcome.err.count("1 file of a kind that is not read (.heic) was left out") == 1
+    only = tmp_path / "only"
+    only.mkdir()
+    (data / "camera.HEIC").rename(only / "a.heic")
+    (only / "b.dng").touch()
+    told = sentence(program(*run, only))
+    assert "are of kinds that are not read (.dng, .heic); convert them first" in told
+
+
 def test_models_of_different_scales_and_two_data_sets_in_one_go(
     program: Program, data: Path, small_blur: Path, tmp_path: Path
 ) -> None:

@@ -112,6 +112,10 @@ def test_the_program_says_what_is_wrong_with_a_folder(
 ) -> None:
     empty = program("train", "dan-blur-x4", "--data", tmp_path)
     assert empty.status == 1 and "No usable picture" in empty.err
+    assert "kinds" not in empty.err
+    (tmp_path / "raw.NEF").touch()
+    raws = program("train", "dan-blur-x4", "--data", tmp_path)
+    assert raws.status == 1 and ", 1 of kinds that are not read)" in raws.err
     Image.fromarray(scene(100, 120)).save(tmp_path / "small.png")
     small = program("train", "dan-blur-x4", "--data", tmp_path)
     assert small.status == 1 and "1 smaller than 192 pixels" in small.err

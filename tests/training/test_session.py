@@ -100,6 +100,7 @@ def test_what_is_learned_from_is_told_and_how_it_goes(
     for name, side in (("large", 200), ("good", 150), ("small", 60)):
         Image.fromarray(scene(side, side)).save(mixed / f"{name}.png")
     (mixed / "broken.png").touch()
+    (mixed / "camera.HEIC").touch()
     said: list[str] = []
     shown: list[tuple[float, float]] = []
     run_session(
@@ -112,7 +113,8 @@ def test_what_is_learned_from_is_told_and_how_it_goes(
     assert shown == [(2, 14)]
     about, line = said
     assert about == (
-        "training: 2 pictures at 2 sizes, 0.1 megapixels (1 unreadable, 1 too small left out); "
+        "training: 2 pictures at 2 sizes, 0.1 megapixels "
+        "(1 unreadable, 1 too small, 1 of kinds that are not read left out); "
         "validation: 4 pictures, 0.2 megapixels"
     )
     numbers = r"rate 1.0e-03, [\d.]+ steps/s, waiting for data \d+%, [+-]\d+\.\d\d dB over bicubic"
