@@ -22,6 +22,9 @@ from sr_cli.cli import (
     upscale,
 )
 
+MISUSED = 2
+"""Exit status of a command line that makes no sense."""
+
 app = typer.Typer(
     name="sr-cli",
     help="Blind image super-resolution: makes small, blurred, noisy, over-compressed pictures "
@@ -67,12 +70,23 @@ def _settle_output() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
+def _explain_dashes() -> None:
+    """Says of files that were taken for options how to name them."""
+    for name in sys.argv[1:]:
+        if name.startswith("-") and os.path.isfile(name):  # noqa: PTH113 - see find_sources
+            console.note(f"There is a file {name}: name it ./{name}, or it is taken for an option.")
+
+
 def run() -> None:
     """Run the program and leave with its exit status: 0, 1 or 2."""
     console.ready()
     try:
         app()
         sys.stdout.flush()
+    except SystemExit as leaving:
+        if leaving.code == MISUSED:
+            _explain_dashes()
+        raise
     except BrokenPipeError:
         # Whoever read our output has seen enough; nothing is left to be told to anybody.
         _settle_output()

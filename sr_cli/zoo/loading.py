@@ -201,6 +201,11 @@ def _built(
     except (TypeError, ValueError, RuntimeError, ArithmeticError) as error:
         raise ZooError(f"{path} asks for a {found.name} that cannot be: {error}.") from None
     expected = network.state_dict()
+    if channels := _other_channels(expected, state):
+        raise ZooError(
+            f"{path} holds weights of {found.name} for pictures of {channels} channels; here they "
+            "have 3: red, green and blue."
+        )
     if complaint := misfit(expected, state):
         raise ZooError(f"{path} does not fit {found.name}: {complaint}. Fetch the file again.")
     # Copies, or the network would change with its file.
@@ -211,6 +216,28 @@ def _built(
         network = found.build(**options)
         network.load_state_dict(own, strict=True)
     return network.eval()
+
+
+def _other_channels(expected: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> int:
+    """What a convolution takes in place of a picture's three channels, and differs in alone; or 0.
+
+    So it is with weights for gray pictures, or for those with transparency.
+    """
+    for key, tensor in expected.items():
+        if tensor.ndim != 4 or tensor.shape[1] != 3 or key not in state:
+            continue
+        there = state[key].shape
+        if (
+            len(there) == 4
+            and there[1] != 3
+            and (there[0], *there[2:])
+            == (
+                tensor.shape[0],
+                *tensor.shape[2:],
+            )
+        ):
+            return there[1]
+    return 0
 
 
 def misfit(expected: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> str:

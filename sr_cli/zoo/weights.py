@@ -34,6 +34,7 @@ LARGEST = 8 * 2**30
 """Bytes.  No network that this program runs comes near it; a claim of more is damage or malice."""
 _LONGEST_HEADER = 100_000_000
 """Bytes of a safetensors file's header; its library reads no longer one."""
+_ITSELF = "Fetch the weights file itself, not a page about it."
 
 
 def read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -68,6 +69,8 @@ def read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         raise ZooError(
             f"{path} is a checkpoint as torch saves them, no safetensors file. Name it so (.pth)."
         )
+    if kind == "other":
+        raise ZooError(f"{path} is no safetensors file. {_ITSELF}")
     try:
         return _read_safetensors(path)
     except (SafetensorError, OSError, ValueError, RuntimeError) as error:
@@ -284,6 +287,11 @@ def _check_claims(path: Path) -> None:
         raise ZooError(f"{path} claims to hold {claimed / 1e9:.0f} GB, and is refused.")
     if not any(entry.filename.endswith("data.pkl") for entry in entries):
         raise _no_checkpoint(path)
+    if any(entry.filename.split("/")[1:2] == ["code"] for entry in entries):
+        raise ZooError(
+            f"{path} is a TorchScript program, which would have to be run. Ask for its weights, "
+            "best as .safetensors."
+        )
     if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
         # torch stores plainly; of zeros, a few packed kilobytes would make gigabytes.
         raise ZooError(f"{path} is a packed archive, as torch writes none, and is refused.")
@@ -331,10 +339,7 @@ def _damage(path: Path) -> str:
 
 
 def _no_checkpoint(path: Path) -> ZooError:
-    return ZooError(
-        f"{path} is no checkpoint that torch has saved. Fetch the weights file itself, not a page "
-        "about it."
-    )
+    return ZooError(f"{path} is no checkpoint that torch has saved. {_ITSELF}")
 
 
 def _first_line(error: BaseException) -> str:

@@ -381,3 +381,16 @@ def test_estimates_are_drawn(program: Program, photo: Path, tmp_path: Path) -> N
         assert outcome.status == 0 and (tmp_path / "odd.png").is_file()
     wrong = program("estimate-degradation", photo, "--plot", tmp_path / "plot.docx")
     assert wrong.status == 1 and len(wrong.err.splitlines()) == 1
+
+
+def test_files_taken_for_options_are_told_how_to_be_named(
+    program: Callable[..., Outcome], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Image.fromarray(scene(16, 16)).save("-dash.png")
+    told = "There is a file -dash.png: name it ./-dash.png"
+    outcome = program("upscale", "-dash.png")
+    assert outcome.status == 2 and told in outcome.err
+    assert "There is a file" not in program("upscale", "-other.png").err
+    missing = program("upscale", "./-dash.png", "-m", "missing.safetensors")
+    assert missing.status == 1 and "There is a file" not in missing.err

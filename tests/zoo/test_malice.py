@@ -85,6 +85,11 @@ def test_few_numbers_that_pass_for_many_are_refused(tmp_path: Path) -> None:
             to.writestr(entry.filename, source.read(entry))
     with pytest.raises(ZooError, match="packed archive"):
         weights.read(packed)
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as script:
+        for name in ("data.pkl", "code/__torch__.py"):
+            script.writestr(f"net/{name}", "...")
+    with pytest.raises(ZooError, match="TorchScript program"):
+        weights.read(packed)
     assert weights.read(plain)[0].keys() == {"k"}
 
 
@@ -233,7 +238,7 @@ def test_a_safetensors_file_that_lies_is_refused(
     tmp_path: Path, header: Any, data: int, length: int | None
 ) -> None:
     path = safetensors_file(tmp_path / "net.safetensors", header, bytes(data), length)
-    with pytest.raises(ZooError, match="not a whole safetensors file"):
+    with pytest.raises(ZooError, match=r"not a whole safetensors file|is no safetensors file"):
         load(str(path))
 
 
@@ -274,4 +279,17 @@ def test_a_header_whose_options_are_no_table_is_refused(tmp_path: Path, options:
     path = tmp_path / "net.safetensors"
     weights.write_with(path, state, {"network": "EDSR", "options": options})
     with pytest.raises(ZooError, match="options make no sense"):
+        load(str(path))
+
+
+@pytest.mark.parametrize("channels", [1, 4])
+def test_networks_for_pictures_of_other_channels_are_called_so(
+    tmp_path: Path, channels: int
+) -> None:
+    right = {"scale": 2, "features": 8, "blocks": 1}
+    state = registry.family("EDSR").build(**right).state_dict()
+    state["head.weight"] = torch.zeros(8, channels, 3, 3)
+    path = tmp_path / "net.safetensors"
+    weights.write(path, state, "EDSR", right)
+    with pytest.raises(ZooError, match=f"weights of EDSR for pictures of {channels} channels"):
         load(str(path))
