@@ -24,8 +24,9 @@ def check(recipe: Recipe, source: str) -> None:
     """
     if not recipe.phase:
         raise RecipeError(f"{source}: a recipe needs at least one [[phase]].")
-    if not re.fullmatch(r"[\w.-]+", recipe.model):
-        raise RecipeError(f"{source}: 'model' names a file, so '{recipe.model}' cannot be.")
+    for key in ("name", "model"):
+        if not re.fullmatch(r"\w[\w.-]*", name := getattr(recipe, key)):
+            raise RecipeError(f"{source}: '{key}' names files, so '{name}' cannot be.")
     for sentence in out_of_range(recipe):
         raise RecipeError(f"{source}: {sentence}.")
     for index, phase in enumerate(recipe.phase):

@@ -81,7 +81,13 @@ def _loss(axes: Any, lines: Sequence[Line]) -> None:
     phases = list(dict.fromkeys(line.get("phase", "") for line in lines))
     for phase in phases:
         mine = [line for line in lines if line.get("phase", "") == phase]
-        axes.plot(_minutes(mine), [line["loss"] for line in mine], linewidth=1, label=phase)
+        axes.plot(
+            _minutes(mine),
+            [line["loss"] for line in mine],
+            linewidth=1,
+            marker="." if len(mine) == 1 else None,
+            label=phase,
+        )
     axes.set(title="Loss", yscale="log")
     if len(phases) > 1:
         axes.legend(fontsize=8)

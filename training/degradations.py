@@ -46,7 +46,11 @@ class Degrader(ABC):
 
     @abstractmethod
     def sample(self, batch: int, generator: torch.Generator) -> Any:
-        """Draw parameters for a batch from a CPU generator: a dataclass of tensors ``(N, ...)``."""
+        """Draw parameters for a batch from a CPU generator.
+
+        Returns:
+            A dataclass of tensors ``(N, ...)``, and perhaps of such dataclasses, with a length: N.
+        """
 
     def mildest(self, drawn: Any) -> Any:
         """The same parameters with as little of everything as there can be, see `schema.Data`."""
@@ -296,6 +300,7 @@ def degrader(recipe: Recipe, low: Corpus | None = None) -> Degrader:
         return TwoStageDegrader(TwoStageModel(scale, data.preset))
     if data.degradation == "blur":
         return BlurDegrader(BlurModel(scale))
+    assert data.degradation in ("isotropic", "anisotropic", "blur-noise"), data.degradation
     return GaussianDegrader(
         scale,
         data.kernel,

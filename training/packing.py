@@ -36,6 +36,7 @@ WEIGHTS = "ema.safetensors"
 DEGRADATION = "degradation.safetensors"
 """The degradation that was learned with them, where one was."""
 CURVES = "curves.png"
+ENTRY = "entry.json"
 """Within the release."""
 
 UNTAUGHT = "not to be relied on: what it is estimated from has changed, and nothing taught it"
@@ -68,7 +69,7 @@ def pack(run: Path, recipe: Recipe, device: str) -> Iterator[str]:
         yield f"There is no model card: {error}"
     else:
         text = json.dumps(_entry(model, file), indent=1) + "\n"
-        (folder / "entry.json").write_text(text, encoding="utf-8")
+        (folder / ENTRY).write_text(text, encoding="utf-8")
         document = {"version": SCHEMA_VERSION, "models": [json.loads(text)]}
         if wrong := problems(document):
             yield f"entry.json is not yet one for the manifest: {wrong[0]}."

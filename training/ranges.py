@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 
+from sr_cli.zoo.loading import LARGEST_OPTION, MOST_ITERATIONS, plausible
 from training.schema import Recipe
 
 Range = tuple[float, float]
@@ -73,6 +74,13 @@ def out_of_range(recipe: Recipe) -> Iterator[str]:
     for key, value in recipe.network.options.items():
         if type(value) is int and value < 1:
             yield f"'network.{key}' must be positive, not {value}"
+        elif not plausible(key, value):
+            # The run would end with weights that nothing opens.
+            yield (
+                f"'network.{key}' is {value!r}, and files of weights tell of counts up to "
+                f"{LARGEST_OPTION} ({MOST_ITERATIONS} iterations), numbers, texts and lists of "
+                "these alone"
+            )
 
 
 def _of(prefix: str, values: object, ranges: Mapping[str, Range]) -> Iterator[str]:

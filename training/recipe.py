@@ -56,7 +56,8 @@ def shown(recipe: Recipe) -> str:
     """A recipe as TOML, whole: with all that it extends and every default."""
     table = asdict(recipe)
     network = table.pop("network")
-    table["network"] = {"family": network["family"], **network["options"]}
+    given = {key: value for key, value in network["options"].items() if value is not None}
+    table["network"] = {"family": network["family"], **given}
     phases = table.pop("phase")
     lines = [_line(key, value) for key, value in table.items() if not isinstance(value, dict)]
     for name, part in table.items():

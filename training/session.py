@@ -11,10 +11,11 @@ from types import FrameType
 import torch
 
 from sr_cli.temporary import claimed
+from sr_cli.zoo.card import CARD_NAME
 from training import record
 from training.corpus import Corpus, read_corpus
 from training.held_out import HeldOut, paired
-from training.packing import CURVES, WEIGHTS, device_name, pack
+from training.packing import CURVES, ENTRY, WEIGHTS, device_name, pack
 from training.packing import FOLDER as RELEASE
 from training.schema import Recipe
 from training.state import any_saved
@@ -121,6 +122,8 @@ def _trained(
         if found:
             for change in record.changes(out, trainer.recipe):
                 tell(f"the recipe has changed: {change}")
+            if trainer.options.weights is not None:
+                tell("--weights is not used: the run goes on from its own state")
     if trainer.recipe.start.after and trainer.options.weights is None and not found:
         tell(
             f"this recipe is meant to go on from the weights of {trainer.recipe.start.after} "
@@ -150,13 +153,11 @@ def _trained(
                 f"{out / RELEASE} could not be written: {error.strerror}. "
                 f"{out / WEIGHTS} holds the weights; python -m training.packing {out} tries again."
             ) from None
-        curves = ", manifest entry and curves"
-        if not (out / RELEASE / CURVES).exists():
-            curves = " and manifest entry"
-        return (
-            f"finished after {trainer.step} steps: {out / RELEASE} holds the weights with their "
-            f"model card{curves}"
-        )
+        parts = {CARD_NAME: "model card", ENTRY: "manifest entry", CURVES: "curves"}
+        there = [what for name, what in parts.items() if (out / RELEASE / name).exists()]
+        beside = " and ".join(part for part in (", ".join(there[:-1]), *there[-1:]) if part)
+        with_them = f" with their {beside}" if beside else ""
+        return f"finished after {trainer.step} steps: {out / RELEASE} holds the weights{with_them}"
     steps = f"step {trainer.step} of {trainer.total_steps}"
     return f"stopped at {steps}{_unfinished(trainer)}; --resume goes on"
 

@@ -99,9 +99,9 @@ def _typed(kind: Any, value: Any, source: str, where: str) -> Any:
     if origin in (types.UnionType, typing.Union):
         kind = next(k for k in typing.get_args(kind) if k is not type(None))
         origin = typing.get_origin(kind)
-    if origin is tuple and isinstance(value, list | tuple):
+    if origin in (tuple, list) and isinstance(value, list | tuple):
         inner = typing.get_args(kind)[0]
-        return tuple(_typed(inner, v, source, f"{where}.{i}") for i, v in enumerate(value))
+        return origin(_typed(inner, v, source, f"{where}.{i}") for i, v in enumerate(value))
     if origin is Literal and value in typing.get_args(kind):
         return value
     if isinstance(value, int) and abs(value) > LARGEST:

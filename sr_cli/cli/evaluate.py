@@ -148,7 +148,7 @@ def evaluate(
     rounds = plan(settings, data, model or [DEFAULT_MODEL], scale or [], turns, truth=truth)
     if len(rounds) > 1:
         for one in rounds:
-            one.place = Path(one.data.resolve().name) / f"x{one.benchmark.scale}"
+            one.place = Path(one.name) / f"x{one.benchmark.scale}"
     for folder in dict.fromkeys(one.data for one in rounds):
         tell_left_out(folder)
     rows: list[tuple[Round, Row]] = []
@@ -243,7 +243,7 @@ def _write_csv(path: Path, rows: list[tuple[Round, Row]], *, overwrite: bool) ->
     writer.writerow(["data", "scale", "method", "picture", "condition", "repeat", *used])
     for one, row in rows:
         values = [row.values.get(key, "") for key in used]
-        place = one.data.resolve().name, one.benchmark.scale
+        place = one.name, one.benchmark.scale
         writer.writerow([*place, row.method, row.picture, row.condition, row.repeat, *values])
     written = text.getvalue().encode("utf-8", "backslashreplace")
     side_outputs.write(path, written, overwrite=overwrite)

@@ -28,7 +28,7 @@ def answer_of(
     means = evaluation.averages(rows)
     answer: dict[str, Any] = {
         "protocol": settings.protocol.name,
-        "data": one.data.resolve().name,
+        "data": one.name,
         "data_sha256": evaluation.data_digest(one.jobs),
         "scale": one.benchmark.scale,
         "seed": settings.seed,

@@ -53,6 +53,8 @@ class Round:
     """One data set at one scale: a table."""
 
     data: Path
+    name: str
+    """Of the data: its folder's, with those above it as far as others share it."""
     benchmark: Benchmark
     jobs: list[Job]
     methods: dict[str, Restore]
@@ -105,8 +107,15 @@ def plan(
     models = _models([name for name in dict.fromkeys(names) if name != BICUBIC], settings, scales)
     if not models and settings.estimate_only:
         raise console.CommandError("Bicubic interpolation estimates nothing: name a model.")
+    for one in models:
+        if settings.estimate_only and one.layout is None:
+            raise console.CommandError(
+                f"{one.name} does not estimate how a picture was degraded, so there is nothing to "
+                "measure with --estimate-only."
+            )
     wanted = scales or sorted({one.scale for one in models}) or list(settings.protocol.scales)
     rounds: list[Round] = []
+    called = _distinct_names(data)
     for folder in data:
         if settings.lr and not (models or scales):
             wanted = _fitting(settings.lr, folder, settings.protocol.scales)
@@ -123,11 +132,27 @@ def plan(
             except FileNotFoundError as error:
                 problem = error
                 continue
-            rounds.append(Round(folder, benchmark, jobs, methods, layouts, precisions, digests))
+            rounds.append(
+                Round(
+                    folder, called[folder], benchmark, jobs, methods, layouts, precisions, digests
+                )
+            )
         # Bicubic alone takes the scales that a ready data set has.
         if problem and (models or scales or len(rounds) == before):
             raise console.CommandError(str(problem))
     return rounds
+
+
+def _distinct_names(folders: Iterable[Path]) -> dict[Path, str]:
+    """The end of each folder's path, as long as it takes to tell it from the others."""
+    parts = {folder: folder.resolve().parts for folder in folders}
+    names: dict[Path, str] = {}
+    for folder, own in parts.items():
+        others = {other for other in parts.values() if other != own}
+        longest = range(1, len(own) + 1)
+        length = next((n for n in longest if all(own[-n:] != o[-n:] for o in others)), len(own))
+        names[folder] = "/".join(own[-length:]).lstrip("/")
+    return names
 
 
 def _fitting(lr: Path, folder: Path, scales: Sequence[int]) -> list[int]:

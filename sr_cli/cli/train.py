@@ -98,12 +98,15 @@ def train(
 
     Example: sr-cli train dan-real-x4-cpu --data photos/ --val held-out/ --time-budget 2h
     """
-    from training.recipe import load_recipe, recipe_names, shown
+    from training.recipe import RecipeError, load_recipe, recipe_names, shown
     from training.record import RECORD
 
     if list_:
         for name in recipe_names():
-            console.out.print(f"{name}: {load_recipe(name).description}")
+            try:
+                console.out.print(f"{name}: {load_recipe(name).description}")
+            except RecipeError as error:  # a new one, say; the others are there all the same
+                console.complain(str(error))
         return
     if recipe is None:
         recipe = DEFAULT_MODEL

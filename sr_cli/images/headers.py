@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 from typing import Any, BinaryIO
 
 from PIL import Image, ImageFile
@@ -103,9 +104,17 @@ def other_kind(head: bytes) -> str | None:
 
 def _not_a_picture(head: bytes) -> str:
     known = "JPEG, PNG, WebP, TIFF, GIF, AVIF, BMP or PNM"
-    if all(byte >= 32 or byte in b"\t\n\r\f" for byte in head):
+    if _is_text(head):
         return f"this is text, not a picture in {known}"
     return f"this is not a picture in {known}"
+
+
+def _is_text(head: bytes) -> bool:
+    try:
+        text = codecs.getincrementaldecoder("utf-8")().decode(head)  # which may end within a letter
+    except UnicodeDecodeError:
+        return False
+    return all(letter >= " " or letter in "\t\n\r\f" for letter in text)
 
 
 def check_header(image: ImageFile.ImageFile, max_pixels: int, length: int) -> None:

@@ -20,7 +20,8 @@ class Family:
     name: str
     """As written in manifests and headers."""
     build: Callable[..., SuperResolver]
-    """Constructor, taking the options as keywords."""
+    """Constructor, taking the options as keywords: counts from 1 to 1024, numbers, texts, true or
+    false, None, and lists of these.  One of them is ``scale``."""
     detect: Callable[[Mapping[str, Tensor]], dict[str, Any] | None]
     """Options deduced from a state dict in our names, or None if it is another network's."""
     convert: Callable[[Mapping[str, Tensor]], dict[str, Tensor]]
@@ -29,7 +30,9 @@ class Family:
     """Keys, in our names, without which `detect` sees another network."""
     estimates: Estimate | None = None
     """What its second output is: a degradation ``vector`` in the units of a layout, a blur kernel's
-    ``code`` in principal components, the ``kernel`` itself row by row, or nothing."""
+    ``code`` in principal components, the ``kernel`` itself row by row, or nothing.  The option
+    ``degradation_size`` is a vector's length; ``kernel_size`` is the side of a kernel.
+    Codes are trained of DANv1 alone, whose ``encode`` makes the true ones."""
 
     def options(self, state: Mapping[str, Tensor]) -> dict[str, Any] | None:
         """As `detect`, for any tensors: sizes that no such network has are another network's."""

@@ -143,12 +143,13 @@ def _usage(repo: str) -> str:
 def _facts(model: Model) -> Iterator[str]:
     settings = ", ".join(f"{key} {value}" for key, value in model.options.items())
     paper = model.paper
+    listed = " (see `sr-cli train --list`)" if store.has_recipe(model.recipe) else ""
     rows = [
         ("Network", f"{model.network} ({settings})"),
         ("Trained for", f"the {model.preset} degradation of sr-cli"),
         ("Estimates", f"the {model.degradation} vector" if model.degradation else "nothing"),
         ("Tiles", model.tiling),
-        ("Recipe", f"`{model.recipe}` (see `sr-cli train --list`)"),
+        ("Recipe", f"`{model.recipe}`{listed}"),
         *((key.capitalize(), str(value)) for key, value in model.training.items()),
         ("Licence", str(model.licence or "unknown")),
         ("Authors of the weights", str(model.authors or "unknown")),

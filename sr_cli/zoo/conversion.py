@@ -9,7 +9,7 @@ from typing import Any
 
 from sr_cli import __version__
 from sr_cli.zoo import store, weights
-from sr_cli.zoo.loading import recognise
+from sr_cli.zoo.loading import fitting, recognise
 
 
 @dataclass(frozen=True)
@@ -37,11 +37,13 @@ def convert(source: Path, target: Path, *, overwrite: bool = False) -> Converted
         overwrite: Whether a file that is there already may be replaced.
 
     Raises:
-        ZooError: The source is refused or not recognised, or the target may not be written.
+        ZooError: The source is refused, not recognised or does not fit its network, or the target
+            may not be written.
         AppearedError: A file has come to be there meanwhile, and was not to be replaced.
     """
     weights.writable(target, overwrite=overwrite)
     known = recognise(source)
+    fitting(known, source)
     kept = {k: v for k, v in known.header.items() if k not in ("network", "options", "format")}
     digest = store.sha256(source)
     facts = kept | {

@@ -73,8 +73,9 @@ def load(name: str) -> LoadedModel:
         return _from_file(path, name)
     model = find(name)
     path = store.locate(model)
-    state, _ = weights.read(path)
-    network = _built(registry.family(model.network), model.options, state, path)
+    state, header = weights.read(path)
+    known = Recognised(registry.family(model.network), model.options, state, header)
+    network = _built(known, path)
     layout = _layout(model.degradation, model.scale)
     return LoadedModel(model.name, network, model.scale, layout, model.estimate)
 
@@ -141,10 +142,11 @@ def _from_file(path: Path, name: str) -> LoadedModel:
         known = _recognised(state, header, path)
     except UnknownNetworkError as unknown:
         return _of_others(state, path, name, unknown)
-    network = _built(known.family, known.options, known.state, path)
+    network = _built(known, path)
     # What was measured is true of the same numbers in any file, such as a converted one.
     model = of_numbers(weights.digest(network.state_dict()))
-    size = known.options["degradation_size"] if known.family.estimates == "vector" else None
+    estimates = known.family.estimates == "vector"
+    size = known.options.get("degradation_size") if estimates else None
     layout = _layout_of_size(size, network.scale)
     return LoadedModel(name, network, network.scale, layout, model.estimate if model else {})
 
@@ -174,7 +176,7 @@ def _with_header(
             "It is damaged or not what it seems; fetch it again."
         )
     told = weights.told_options(header, path)
-    if not all(_plausible(k, v) for k, v in told.items()):
+    if not all(plausible(k, v) for k, v in told.items()):
         raise weights.senseless(path)
     if unknown := told.keys() - inspect.signature(found.build).parameters.keys():
         raise ZooError(
@@ -184,20 +186,41 @@ def _with_header(
     return {**detected, **told}
 
 
-def _plausible(key: str, value: object) -> bool:
+def plausible(key: str, value: object) -> bool:
+    """Whether a file may say this of a network's option: counts, numbers, texts, lists of these."""
+    if isinstance(value, list | tuple):
+        return len(value) <= LARGEST_OPTION and all(plausible(key, one) for one in value)
     if isinstance(value, int) and not isinstance(value, bool):
         return 1 <= value <= (MOST_ITERATIONS if key == "iterations" else LARGEST_OPTION)
-    return isinstance(value, bool | float | str)
+    return value is None or isinstance(value, bool | float | str)
 
 
-def _built(
-    found: Family, options: Mapping[str, Any], state: Mapping[str, Tensor], path: Path
-) -> SuperResolver:
+def _built(known: Recognised, path: Path) -> SuperResolver:
     """A network with weights, in evaluation mode."""
+    found, options, state = known.family, known.options, known.state
+    network = fitting(known, path)
+    expected = network.state_dict()
+    # Copies, or the network would change with its file.
+    own = {key: value.to(expected[key].dtype, copy=True) for key, value in state.items()}
+    network.load_state_dict(own, strict=True, assign=True)
+    if any(tensor.is_meta for tensor in (*network.parameters(), *network.buffers())):
+        # Something that is not saved, so it has to be computed.
+        network = found.build(**options)
+        network.load_state_dict(own, strict=True)
+    return network.eval()
+
+
+def fitting(known: Recognised, path: Path) -> SuperResolver:
+    """The network that weights are of, without memory, once it is sure that they fit.
+
+    Raises:
+        ZooError: There is no such network, or they do not.
+    """
+    found, state = known.family, known.state
     try:
         # Without memory, so that a lying header costs nothing, nor do weights that are not kept.
         with torch.device("meta"):
-            network = found.build(**options)
+            network = found.build(**known.options)
     except (TypeError, ValueError, RuntimeError, ArithmeticError) as error:
         raise ZooError(f"{path} asks for a {found.name} that cannot be: {error}.") from None
     expected = network.state_dict()
@@ -208,14 +231,7 @@ def _built(
         )
     if complaint := misfit(expected, state):
         raise ZooError(f"{path} does not fit {found.name}: {complaint}. Fetch the file again.")
-    # Copies, or the network would change with its file.
-    own = {key: value.to(expected[key].dtype, copy=True) for key, value in state.items()}
-    network.load_state_dict(own, strict=True, assign=True)
-    if any(tensor.is_meta for tensor in (*network.parameters(), *network.buffers())):
-        # Something that is not saved, so it has to be computed.
-        network = found.build(**options)
-        network.load_state_dict(own, strict=True)
-    return network.eval()
+    return network
 
 
 def _other_channels(expected: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> int:
@@ -249,6 +265,8 @@ def misfit(expected: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> str:
     for key, tensor in expected.items():
         if tensor.shape != state[key].shape:
             return f"{key} is of shape {tuple(state[key].shape)}, not {tuple(tensor.shape)}"
+        if tensor.is_floating_point() and not state[key].is_floating_point():
+            return f"{key} holds {str(state[key].dtype).removeprefix('torch.')}, no fractions"
     return ""
 
 

@@ -335,6 +335,8 @@ def test_missing_empty_text_and_folder(tmp_path):
     (tmp_path / "text.jpg").write_text("Dear reader,\nthis is no picture.")
     assert sentence(tmp_path / "text.jpg").startswith("this is text, not a picture")
     assert sentence(io.BytesIO(b"\x00\x01\x02")).startswith("this is not a picture")
+    assert sentence(io.BytesIO(b"\x89PNG\r\n")).startswith("this is not a picture")
+    assert sentence(io.BytesIO("Grüße".encode()[:3])).startswith("this is text, not a picture")
 
 
 def ftyp(*brands: bytes) -> bytes:

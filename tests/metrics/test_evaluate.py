@@ -131,6 +131,47 @@ def test_models_of_different_scales_and_two_data_sets_in_one_go(
     assert Image.open(saved).size == (108, 96)
 
 
+def test_data_sets_of_equal_names_are_kept_apart(
+    program: Program, data: Path, tmp_path: Path
+) -> None:
+    first, second = tmp_path / "one" / "HR", tmp_path / "two" / "HR"
+    for folder, name in ((first, "0.png"), (second, "1.png")):
+        folder.mkdir(parents=True)
+        shutil.copy(data / name, folder / "p.png")
+    rows, saved = tmp_path / "rows.csv", tmp_path / "saved"
+    found = answers(
+        program(
+            *("evaluate", "-m", "bicubic", "--protocol", "mild", "--scale", 2, "--json"),
+            *("--data", first, "--data", second, "--data", data),
+            *("--per-image", rows, "--save-images", saved),
+        )
+    )
+    assert [a["data"] for a in found] == ["one/HR", "two/HR", "pictures"]
+    with rows.open(newline="") as file:
+        assert [row["data"] for row in csv.DictReader(file)][::4] == [
+            *("one/HR", "two/HR", "pictures", "pictures"),
+        ]
+    sizes = {
+        place: Image.open(saved / place / "HR" / "x2" / "bicubic" / "p_no_JPEG.png").size
+        for place in ("one", "two")
+    }
+    assert sizes == {
+        "one": Image.open(first / "p.png").size,
+        "two": Image.open(second / "p.png").size,
+    }
+
+
+def test_what_estimates_nothing_has_no_estimate_to_measure(
+    program: Program, data: Path, tmp_path: Path
+) -> None:
+    options = {"scale": 2, "features": 8, "blocks": 1}
+    plain = tmp_path / "plain.safetensors"
+    weights.write(plain, family("EDSR").build(**options).state_dict(), "EDSR", options)
+    run = ("evaluate", "-m", plain, "--data", data, "--protocol", "aniso")
+    told = sentence(program(*run, "--estimate-only"))
+    assert "does not estimate how a picture was degraded" in told
+
+
 def test_gains_are_told_with_their_error_and_by_whom_they_were_measured(
     program: Program, data: Path, tiny_weights: Path
 ) -> None:

@@ -27,7 +27,7 @@ NARROW = {
 def narrow(name: str, features_folder: Path) -> list[str]:
     """Changes that make a recipe small; every phase is entered within twenty steps."""
     recipe = load_recipe(name)
-    changes = [f"network.{option}" for option in NARROW[recipe.network.family]]
+    changes = [f"network.{option}" for option in NARROW.get(recipe.network.family, ())]
     if "kernel_size" in recipe.network.options:
         changes += ["network.kernel_size=11", "data.kernel=11"]
     changes += ["data.pool=2", "validation.crop=96", "validation.degradations=1"]

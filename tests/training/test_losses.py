@@ -410,9 +410,17 @@ def test_missing_features_are_explained(tmp_path: Path, monkeypatch: pytest.Monk
         ("danv2-iso-x4", ["data.kernel=11"], "estimates a kernel of 21x21"),
         ("danv2-iso-x4", ["data.degradation='blur'"], "estimates a kernel of 21x21"),
         ("danv2-iso-x4", ["data.degradation='two-stage'"], "estimates a kernel of 21x21"),
-        ("danv1-iso-x4", ["loss.standardised=true"], "only the vectors of a DAN"),
-        ("edsr-blur-x4", ["loss.applying=true"], "only the vectors of a DAN"),
-        ("edsr-blur-x4", ['loss.emphasised=["stage1.sigma_x"]'], "only the vectors of a DAN"),
+        (
+            "danv1-iso-x4",
+            ["loss.standardised=true"],
+            "only vectors, as a DAN.s, can be standardised",
+        ),
+        ("edsr-blur-x4", ["loss.applying=true"], "only vectors, as a DAN.s, can be standardised"),
+        (
+            "edsr-blur-x4",
+            ['loss.emphasised=["stage1.sigma_x"]'],
+            "only vectors, as a DAN.s, can be standardised",
+        ),
         ("dan-real-x4", ["loss.applying=true"], "need 'loss.standardised'"),
         ("dan-real-x4", ['loss.emphasised=["stage1.sigma_x"]'], "need 'loss.standardised'"),
         (

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from sr_cli.zoo.manifest import manifest
+from sr_cli.zoo.schema import PRESETS
 from tests.conftest import Outcome
 from training.degradations import degrader
 from training.initial import build_network
-from training.recipe import RecipeError, load_recipe, recipe_names, shown
+from training.recipe import Recipe, RecipeError, load_recipe, recipe_names, shown
+from training.schema import Data, Degradation
 
 
 @pytest.mark.parametrize("name", recipe_names())
@@ -85,7 +88,7 @@ def test_published_recipes_build_the_published_networks(name: str, parameters: f
         ("data.noise=[15.0, 0.0]", "'data.noise' must be from a small number"),
         ("data.noise=[0.0, inf]", "'data.noise' must be from a small number"),
         ("data.kernel=20", "must be odd"),
-        ("model='a/b'", "'model' names a file"),
+        ("model='a/b'", "'model' names files"),
         ("seed=9223372036854775807", "'seed' must be"),
         ("start.high_pass_filters=1.5", "'start.high_pass_filters' must be"),
         ("phase.0.lr_crop=16", "'phase.0.lr_crop' makes crops of 64 pixels.*needs 76"),
@@ -285,6 +288,26 @@ def test_a_recipe_that_is_shown_can_be_read_again(name: str, tmp_path: Path) -> 
     path = tmp_path / "shown.toml"
     path.write_text(shown(load_recipe(name)))
     assert load_recipe(str(path)) == load_recipe(name)
+
+
+def test_the_program_lists_recipes_beside_a_broken_one(
+    program: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def load(name: str, *changes: Sequence[str]) -> Recipe:
+        if name == "dan-real-x4":
+            raise RecipeError(f"{name} is not valid TOML: line 3.")
+        return load_recipe(name, *changes)
+
+    monkeypatch.setattr("training.recipe.load_recipe", load)
+    listed = program("train", "--list")
+    assert listed.status == 0 and listed.err == "dan-real-x4 is not valid TOML: line 3.\n"
+    others = [name for name in recipe_names() if name != "dan-real-x4"]
+    assert [line.split(":")[0] for line in listed.out.splitlines()] == others
+
+
+def test_manifests_know_every_degradation() -> None:
+    kinds = [Data(degradation=kind).trained_for for kind in get_args(Degradation)]
+    assert set(kinds) <= set(PRESETS) and len(kinds) == len(set(kinds))
 
 
 def test_the_program_lists_and_shows_recipes(program: Callable[..., Outcome]) -> None:

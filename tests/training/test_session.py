@@ -238,7 +238,11 @@ def test_resuming_needs_no_recipe_if_the_folder_keeps_one(
     assert begun.status == 0, begun.err
     again = program("train", "--resume", *run, "--steps", "2")
     assert again.status == 0 and "resumed at step 1" in again.err, again.err
-    assert "changed" not in again.err
+    assert "changed" not in again.err and "--weights" not in again.err
+    weights = ("--weights", tmp_path / "run" / "ema.safetensors")
+    third = program("train", "--resume", *run, *weights, "--steps", "3")
+    assert third.status == 0, third.err
+    assert "--weights is not used: the run goes on from its own state" in third.err
     assert 'name = "small"' in (tmp_path / "run" / RECORD).read_text()
 
 

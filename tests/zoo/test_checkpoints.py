@@ -196,11 +196,17 @@ def test_a_file_that_does_not_fit_says_what_is_wrong(tmp_path: Path) -> None:
     torch.save({k: v for k, v in state.items() if k != "closing.bias"}, path)
     with pytest.raises(ZooError, match=r"does not fit EDSR: it lacks closing\.bias"):
         load(str(path))
+    with pytest.raises(ZooError, match=r"net.pth does not fit EDSR: it lacks closing\.bias"):
+        conversion.convert(path, tmp_path / "net.safetensors")
+    assert [file.name for file in tmp_path.iterdir()] == ["net.pth"]
     torch.save(state | {"extra": torch.zeros(1)}, path)
     with pytest.raises(ZooError, match="it has extra beside"):
         load(str(path))
     torch.save(state | {"closing.bias": torch.zeros(5)}, path)
     with pytest.raises(ZooError, match=r"closing\.bias is of shape \(5,\), not \(8,\)"):
+        load(str(path))
+    torch.save({k: v.bool() for k, v in state.items()}, path)
+    with pytest.raises(ZooError, match="holds bool, no fractions"):
         load(str(path))
 
 

@@ -87,6 +87,12 @@ One file in `sr_cli/networks` with a `FAMILY` at its end, one entry in `weights_
 `sr_cli/zoo/manifest.py` says what the fields of an entry mean, `sr_cli/zoo/schema.py` what they may
 hold; a manifest that is not valid is refused with the place of the mistake. Model and card go to
 the Hub with `sr-cli models publish NAME --repo owner/repo` (`--dry-run` writes them to a folder).
+
+The file trains, saves, opens, enlarges and exports without the entry; model card and manifest entry of a run come once
+the manifest has a model of its network (`python -m training.packing RUN` makes them later). What options and second
+output of a network have to be like is told in `sr_cli/networks/family.py`. This page is written by
+`SR_CLI_WRITE_DOCS=1 pytest tests/zoo/test_models_page.py`; measured figures are kept as JSON in `docs/results/`, of which
+`python docs/make_results.py` makes the page.
 """
 
 
@@ -125,8 +131,9 @@ def parameters(network: str, options: tuple[tuple[str, Any], ...]) -> int:
 
 def row(model: Model) -> Sequence[str]:
     count = parameters(model.network, tuple(model.options.items()))
-    figure = model.paper.figures[0]
-    theirs = figure.get("psnr_y", figure.get("psnr_rgb"))
+    theirs = "-"
+    for figure in model.paper.figures[:1]:
+        theirs = f"{figure['data']} {figure.get('psnr_y', figure.get('psnr_rgb')):.2f}"
     return (
         f"`{model.name}`" + (" (default)" if model.name == DEFAULT_MODEL else ""),
         f"{model.network}, {count / 1e6:.2f} M",
@@ -135,7 +142,7 @@ def row(model: Model) -> Sequence[str]:
         registry.family(model.network).estimates or "-",
         f"`{model.recipe}`" if store.has_recipe(model.recipe) else "not yet",
         "not yet" if model.weights is None else "bundled" if model.weights.bundled else "Hub",
-        f"{figure['data']} {theirs:.2f}",
+        theirs,
         ours(model),
     )
 

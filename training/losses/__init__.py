@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 
+from sr_cli.networks import registry
 from sr_cli.networks.dan import DAN
-from sr_cli.networks.danv1 import KernelAlternation
 from sr_cli.networks.dmsr import DMSR
 from sr_cli.networks.dssr import DSSR
 from sr_cli.networks.stages import SuperResolver
@@ -27,15 +29,18 @@ from training.schema import Phase, Recipe
 
 __all__ = ["Objectives"]
 
-ONLY_FOR = {
+ONLY_FOR: Mapping[str, tuple[str, ...]] = {
     "shape": ("DAN",),
     "detail": ("DSSR",),
     "reconstruction": ("DMSR",),
     "consistency": ("DMSR",),
-    "rmse": ("DAN", "DANv1", "DANv2", "EDSR", "RRDB"),
-    "perceptual": ("DAN", "DANv1", "DANv2", "EDSR", "RRDB"),
 }
-"""Terms that not every family's loss has."""
+"""Terms of single families' losses."""
+NOT_FOR: Mapping[str, tuple[str, ...]] = {
+    "rmse": ("DSSR", "DMSR"),
+    "perceptual": ("DSSR", "DMSR"),
+}
+"""Terms that the losses of some families, which are their own, do not have."""
 
 
 class Objectives:
@@ -61,6 +66,11 @@ class Objectives:
                     f"{recipe.name}: 'loss.{key}' is for {', '.join(families)}, not "
                     f"{recipe.network.family}."
                 )
+        for key, families in NOT_FOR.items():
+            if getattr(recipe.loss, key) and recipe.network.family in families:
+                raise RecipeError(
+                    f"{recipe.name}: 'loss.{key}' is no part of {recipe.network.family}'s loss."
+                )
         self.recipe = recipe
         self.network = network
         self.features: Features | None = None
@@ -80,7 +90,8 @@ class Objectives:
         if isinstance(self.network, DMSR):
             return MetaRestoration(loss.l1, loss.reconstruction, loss.consistency)
         estimate = self.estimate if loss.vector else None
-        truth: Truth = "vector" if isinstance(self.network, DAN) else "kernel"
+        described = registry.family(self.recipe.network.family).estimates
+        truth: Truth = "vector" if described == "vector" else "kernel"
         restoration = Restoration(
             loss.l1,
             estimate,
@@ -109,15 +120,17 @@ def _estimate_loss(
     recipe: Recipe, network: SuperResolver, model: Degrader, device: torch.device
 ) -> EstimateLoss | None:
     """The error of the network's estimate, if it makes one, once it is sure that they fit."""
-    loss, kind = recipe.loss, recipe.data.degradation
-    if isinstance(network, DAN):
+    loss, kind, name = recipe.loss, recipe.data.degradation, recipe.network.family
+    estimates = registry.family(name).estimates
+    if estimates == "vector":
         if kind == "learned":  # which tells no vector
             return None
-        size = network.initial_degradation.shape[1]
+        size = recipe.network.options.get("degradation_size", 0)
         if model.layout is None or len(model.layout) != size:
             raise RecipeError(
-                f"{recipe.name}: a DAN of {size} numbers does not describe the degradation "
-                f"'{kind}'. Take 42 numbers for 'two-stage' and 8 for 'blur'."
+                f"{recipe.name}: a {name} of {size} numbers (network.degradation_size) does not "
+                f"describe the degradation '{kind}'. Take 42 numbers for 'two-stage' and 8 for "
+                "'blur'."
             )
         if not loss.standardised and (loss.applying or loss.emphasised):
             raise RecipeError(
@@ -127,13 +140,15 @@ def _estimate_loss(
             loss, vector_weighing(model, loss).to(device) if loss.standardised else None
         )
     if loss.standardised or loss.applying or loss.emphasised:
-        raise RecipeError(f"{recipe.name}: only the vectors of a DAN can be standardised.")
-    if "kernel_size" in recipe.network.options:
+        raise RecipeError(
+            f"{recipe.name}: only vectors, as a DAN's, can be standardised; {name} estimates none."
+        )
+    if estimates and "kernel_size" in recipe.network.options:
         side = recipe.network.options["kernel_size"]
         if kind in ("two-stage", "blur") or side != recipe.data.kernel:
             raise RecipeError(
-                f"{recipe.name}: {recipe.network.family} estimates a kernel of {side}x{side} "
-                "pixels; 'data.kernel' must be that and 'data.degradation' 'isotropic', "
+                f"{recipe.name}: {name} estimates a kernel of {side}x{side} pixels; "
+                " 'data.kernel' must be that and 'data.degradation' 'isotropic', "
                 "'anisotropic' or 'blur-noise'."
             )
-    return EstimateLoss(loss) if isinstance(network, KernelAlternation) else None
+    return EstimateLoss(loss) if estimates and not isinstance(network, DMSR) else None
