@@ -88,11 +88,12 @@ One file in `sr_cli/networks` with a `FAMILY` at its end, one entry in `weights_
 hold; a manifest that is not valid is refused with the place of the mistake. Model and card go to
 the Hub with `sr-cli models publish NAME --repo owner/repo` (`--dry-run` writes them to a folder).
 
-The file trains, saves, opens, enlarges and exports without the entry; model card and manifest entry of a run come once
-the manifest has a model of its network (`python -m training.packing RUN` makes them later). What options and second
-output of a network have to be like is told in `sr_cli/networks/family.py`. This page is written by
-`SR_CLI_WRITE_DOCS=1 pytest tests/zoo/test_models_page.py`; measured figures are kept as JSON in `docs/results/`, of which
-`python docs/make_results.py` makes the page.
+The file trains, saves, opens, enlarges and exports without the entry; model card and manifest entry
+of a run come once the manifest has a model of its network (`python -m training.packing RUN` makes
+them later). What options and second output of a network have to be like is told in
+`sr_cli/networks/family.py`. This page is written by
+`SR_CLI_WRITE_DOCS=1 pytest tests/zoo/test_models_page.py`; measured figures are kept as JSON in
+`docs/results/`, of which `python docs/make_results.py` makes the page.
 """
 
 
