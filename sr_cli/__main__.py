@@ -14,10 +14,13 @@ def _leave(number: int, frame: FrameType | None) -> None:
 
 
 def main() -> None:
-    """Run the program and leave with its exit status: 0, 1, 2, or 130 and 143 if interrupted."""
+    """Run the program and leave with its exit status: 0, 1, 2, or 129, 130, 143 if interrupted."""
     # Before the commands are imported: in that moment, too, somebody may change their mind.
-    signal.signal(signal.SIGINT, _leave)
-    signal.signal(signal.SIGTERM, _leave)
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)  # Windows has no SIGHUP
+        # What whoever started the program has it ignore stays so: nohup, a shell's background.
+        if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _leave)
     from sr_cli.cli.main import run
 
     run()

@@ -23,6 +23,10 @@ no picture through one before: torch's threads do not survive a fork, and a chil
 has used them waits for ever.  Where that cannot be helped, take the start method "spawn" or
 "forkserver".
 
+Models can be pickled: the other process loads them anew.  One that enlarges pictures of very many
+sizes grows to half a gigabyte, since torch keeps what it has prepared for each; the environment
+variable ``ONEDNN_PRIMITIVE_CACHE_CAPACITY=64`` or ``backend="onnx"`` keeps it smaller.
+
 Results are of the same kind, type, shape and device, `Upscaler.scale` times as large unless another
 enlargement is asked for.
 """
@@ -31,6 +35,7 @@ from __future__ import annotations
 
 import math
 import os
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar, get_args
@@ -90,8 +95,13 @@ class Estimate:
 class Upscaler:
     """A model that is ready for pictures.  Made by `load`."""
 
-    def __init__(self, opened: OpenModel) -> None:
+    def __init__(self, opened: OpenModel, asked_for: tuple[str, ...] = ()) -> None:
         self._opened = opened
+        self._asked_for = asked_for
+
+    def __reduce__(self) -> tuple[Callable[..., Upscaler], tuple[str, ...]]:
+        """Goes to another process as what `load` was asked for, and is loaded there."""
+        return _again, self._asked_for
 
     @property
     def name(self) -> str:
@@ -175,6 +185,9 @@ class Upscaler:
         from sr_cli.inference.resampling import enlarge_plane, resize, scaled
 
         height, width, channels = pixels.shape
+        size = scaled(width, factor), scaled(height, factor)
+        if size[0] * size[1] * channels * pixels.itemsize > sys.maxsize:  # numpy has other words
+            raise MemoryError(f"a picture of {size[0]} x {size[1]} pixels fits into no memory")
         rgb = self._opened.engine.upscale(_colours(pixels), tile, orientations=turns).rgb
         if channels <= 2:
             large = luma(rgb).clip(0, 1)
@@ -187,7 +200,7 @@ class Upscaler:
             large = np.concatenate((large, alpha[..., None]), 2)
         if factor == self.scale:
             return large
-        return resize(large, (scaled(width, factor), scaled(height, factor)))
+        return resize(large, size)
 
 
 def load(
@@ -221,7 +234,12 @@ def load(
         precision = "auto" if names_onnx_file(name) else "fp32"
     _check_choice("precision", precision, get_args(PrecisionChoice))
     _check_choice("backend", backend, get_args(BackendChoice))
-    return Upscaler(open_model(name, device, precision, backend))
+    asked_for = (name, device, precision, backend)
+    return Upscaler(open_model(*asked_for), asked_for)
+
+
+def _again(name: str, device: str, precision: PrecisionChoice, backend: BackendChoice) -> Upscaler:
+    return load(name, device=device, precision=precision, backend=backend)
 
 
 def _check_choice(what: str, given: str, choices: tuple[str, ...]) -> None:
@@ -246,8 +264,10 @@ Change = Callable[[Floats], Any]
 
 def _converted(image: Any, change: Change) -> Any:
     """Apply a function of floats to a picture of any kind; the same kind comes back."""
+    if isinstance(image, np.ma.MaskedArray):
+        raise TypeError("a masked array does not say what is behind its mask: give one without")
     if isinstance(image, np.ndarray):
-        return _of_array(image, change)
+        return _of_array(np.asarray(image), change)
     module = type(image).__module__
     if module.startswith("torch") and hasattr(image, "detach"):
         return _of_tensor(image, change)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import pickle
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +35,27 @@ def expected(model: sr_cli.Upscaler) -> Any:
 def test_importing_the_package_imports_no_torch() -> None:
     code = "import sys, sr_cli; sr_cli.__version__; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_a_model_goes_to_another_process_as_what_was_asked_for(
+    model: sr_cli.Upscaler, expected: Any
+) -> None:
+    again = pickle.loads(pickle.dumps(model))
+    assert again.name == model.name and np.array_equal(again.upscale(PICTURE), expected)
+    exact = sr_cli.load(precision="fp32", backend="torch", device="cpu")
+    assert pickle.loads(pickle.dumps(exact))._asked_for == ("dan-real-x4", "cpu", "fp32", "torch")
+
+
+def test_arrays_of_other_kinds_are_plain_or_refused(model: sr_cli.Upscaler) -> None:
+    gray = PICTURE[..., 0]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", PendingDeprecationWarning)
+        found = model.upscale(np.matrix(gray))
+    assert type(found) is np.ndarray and np.array_equal(found, model.upscale(gray))
+    with pytest.raises(TypeError, match="masked"):
+        model.upscale(np.ma.masked_array(gray, gray > 100))
+    with pytest.raises(MemoryError, match="fits into no memory"):
+        model.upscale(PICTURE, outscale=1e9)
 
 
 def test_the_default_model_has_its_name_and_scale(model: sr_cli.Upscaler) -> None:

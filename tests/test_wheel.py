@@ -34,6 +34,7 @@ def test_the_wheel_holds_manifest_weights_and_recipes(wheel: Path) -> None:
         "sr_cli/weights/dan-real-x4.safetensors",
         "training/recipes/dan-real-x4.toml",
         "training/trainer.py",
+        "sr_cli/py.typed",
     } <= names
     assert not any(name.startswith("tests/") for name in names)
 

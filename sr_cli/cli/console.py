@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import codecs
+import errno
 import io
 import json
 import os
@@ -16,9 +18,20 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+
+class _Messages(Console):
+    """Standard error: that nobody reads it ends nothing, least of all standard output."""
+
+    def on_broken_pipe(self) -> None:
+        """Leaves it to whoever tells something; rich would close standard output."""
+        raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
+
+
+if os.environ.get("COLUMNS", "").strip() == "0":  # nobody knows; rich would take it at its word
+    del os.environ["COLUMNS"]
 # Names of files are told as they are, be they like codes of colours or emoji.
 out = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
-err = Console(stderr=True, highlight=False, soft_wrap=True, markup=False, emoji=False)
+err = _Messages(stderr=True, highlight=False, soft_wrap=True, markup=False, emoji=False)
 
 
 closed: set[str] = set()
@@ -83,6 +96,7 @@ def _own_standard_error() -> None:
     except (OSError, ValueError, AttributeError):  # there is none, or it is no file
         return
     sys.stderr = os.fdopen(own, "w", buffering=1, encoding=sys.stderr.encoding)
+    atexit.register(sys.stderr.close)
 
 
 _STANDARD_ERROR = 2
@@ -103,12 +117,28 @@ def print_wide(table: Table, width: int = 110) -> None:
 
 def complain(message: str) -> None:
     """One line on standard error."""
-    err.print(message, style="red")
+    _say(message, "red")
 
 
 def note(message: str) -> None:
     """One line on standard error that is no complaint."""
-    err.print(message, style="dim")
+    _say(message, "dim")
+
+
+def _say(message: str, style: str) -> None:
+    """Tells what there is beside results; these are made all the same where it cannot be told."""
+    try:
+        err.print(harmless(message), style=style)
+    except OSError:  # its disk is full, or its reader is gone
+        sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115
+
+
+_CONTROLS = {n: f"\\x{n:02x}" for n in (*range(32), *range(127, 160)) if chr(n) not in "\t\n"}
+
+
+def harmless(text: str) -> str:
+    """A text with its control characters escaped: names of files hold what commands a terminal."""
+    return text.translate(_CONTROLS)
 
 
 def out_of_disk(error: OSError) -> str:
@@ -165,12 +195,12 @@ def aside() -> Iterator[None]:
 
 def numbered(name: str, number: int, total: int) -> str:
     """What a bar says of one thing of several: ``12/52 photo.jpg``."""
-    return name if total == 1 else f"{number}/{total} {name}"
+    return harmless(name if total == 1 else f"{number}/{total} {name}")
 
 
 def shown_path(path: Path) -> str:
     """A path as the user would write it: relative if it lies below the current folder."""
     try:
-        return str(path.relative_to(Path.cwd()))
+        return harmless(str(path.relative_to(Path.cwd())))
     except ValueError:
-        return str(path)
+        return harmless(str(path))

@@ -87,7 +87,7 @@ def estimate_degradation(
             console.print_json(answer)
         elif brief:
             said = summary(steps) or "nothing that could be said in short"
-            console.out.print(f"{source.path}  {said}")
+            console.out.print(f"{console.harmless(str(source.path))}  {said}")
         else:
             print_degradation(console.out, str(source.path), steps)
             console.out.print()

@@ -248,7 +248,8 @@ def _standard_input(recursive: bool, others: list[Path]) -> list[Source]:
     data = sys.stdin.buffer.read()
     if begins_like_picture(data):
         return [Source(STANDARD, Path("stdin"), data=data)]
-    if not is_text(data):
+    listed_by_zeros = b"\0" in data and b"\0\0" not in data  # where names may hold anything
+    if not (listed_by_zeros or is_text(data)):
         raise CommandError("Standard input holds neither a picture nor a list of names.")
     lines = data.split(b"\0" if b"\0" in data else b"\n")
     names = [os.fsdecode(line.removesuffix(b"\r")) for line in lines]

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from sr_cli.cli.console import harmless
 from sr_cli.degradation.explain import NOT_KNOWN, Step
 from sr_cli.degradation.summary import summary
 
@@ -37,7 +38,7 @@ def print_degradation(place: Console, title: str, steps: Sequence[Step]) -> None
 
 
 def _table(title: str, steps: Sequence[Step]) -> Table:
-    table = Table(title=Text(title), title_justify="left", box=None, pad_edge=False)
+    table = Table(title=Text(harmless(title)), title_justify="left", box=None, pad_edge=False)
     table.add_column(HEADS[0], style="dim")
     for head in HEADS[1:]:
         table.add_column(head)

@@ -78,15 +78,24 @@ def _stem(digest: str, precision: Precision) -> str:
     return f"{digest}-{__version__}-{FORMAT}-{precision}"
 
 
-def _keep(file: OnnxFile, digest: str, precision: Precision) -> None:
+def _keep(
+    file: OnnxFile, digest: str, precision: Precision, told: Callable[[str], None] | None = None
+) -> None:
     """Write a file for the next time, in place of all that cannot be used."""
     from sr_cli.export import making
 
     place = _place(digest, precision, making.content(file))
-    # Without a cache it takes longer, and that is all.
-    with contextlib.suppress(OSError):
+    try:
         place.parent.mkdir(parents=True, exist_ok=True)
         making.write(file, place)
+    except OSError as error:  # it takes longer each time, and that is all
+        if told:
+            told(
+                f"The exported file could not be kept in {folder()} ({error.strerror}), so it is "
+                "made anew each time; HF_HOME names another place."
+            )
+        return
+    with contextlib.suppress(OSError):  # the new one is there, whatever becomes of those
         for useless in set(_places(digest, precision)) - {place}:
             useless.unlink()
 
@@ -113,7 +122,7 @@ def _made(name: str, precision: Precision, told: Callable[[str], None] | None) -
             "`sr-cli export-onnx` made elsewhere."
         ) from None
     if told:
-        told(f"Exporting {name} to ONNX in {precision}; the file is kept for the next time.")
+        told(f"Exporting {name} to ONNX in {precision}, which is done once.")
     from sr_cli.export import making
     from sr_cli.export.calibration import bundled
     from sr_cli.export.verify import verify
@@ -121,5 +130,5 @@ def _made(name: str, precision: Precision, told: Callable[[str], None] | None) -
     origin = making.source(name)
     file = making.made(origin, precision, calibration=bundled(origin.loaded.scale))
     verify(file, origin.loaded.network)
-    _keep(file, origin.sha256, precision)
+    _keep(file, origin.sha256, precision, told)
     return file

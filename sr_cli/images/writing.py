@@ -165,9 +165,11 @@ def prepare(path: Path, *, format: str | None = None, width: int, height: int) -
     with _os_errors(path):
         with contextlib.suppress(FileNotFoundError):
             path.lstat()  # notices names that are too long
-        path = followed(path)
+        named, path = path, followed(path)
     with _os_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
+        if path == named:  # a link to a folder that is missing leads to a disk that is
+            path.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.stat()
         if path.is_dir():
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
         if not os.access(path if is_device(path) else path.parent, os.W_OK):

@@ -506,6 +506,30 @@ def test_links(upscale: Upscale, here: Path) -> None:
     assert names(here / "out") == ["link_x4.png"]
 
 
+def test_a_link_to_a_folder_that_is_missing_makes_none(upscale: Upscale, here: Path) -> None:
+    draw(here / "a.png")
+    (here / "large.png").symlink_to(here / "unmounted" / "large.png")
+    outcome = upscale("a.png", "-o", "large.png")
+    assert outcome.status == 1 and "unmounted does not exist" in outcome.err
+    assert not (here / "unmounted").exists()
+    (here / "unmounted").mkdir()
+    assert upscale("a.png", "-o", "large.png").status == 0
+    assert names(here / "unmounted") == ["large.png"]
+
+
+@linux
+def test_names_that_command_a_terminal_are_told_in_escapes(
+    upscale: Upscale, program: Callable[..., Outcome], tiny_weights: Path, here: Path
+) -> None:
+    draw(here / "in" / "a\x1b[31m\x9bb.png")
+    (here / "in" / "c\x07d.png").touch()
+    outcome = upscale("in", "-o", "out")
+    assert "a\\x1b[31m\\x9bb" in outcome.out and "c\\x07d.png: the file is empty" in outcome.err
+    estimated = program("estimate-degradation", "in", "-m", tiny_weights, "--brief")
+    for text in (outcome.out, outcome.err, estimated.out, estimated.err):
+        assert not set(text) & {"\x1b", "\x07", "\x9b"}
+
+
 def test_the_limit_of_size_can_be_moved(upscale: Upscale, here: Path) -> None:
     draw(here / "a.png")
     refused = upscale("a.png", "--max-pixels", 62)

@@ -66,6 +66,58 @@ def test_interrupted_while_the_commands_are_imported() -> None:
     assert (done.returncode, done.stderr) == (130, b"")
 
 
+@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+@pytest.mark.parametrize(
+    ("name", "ignored", "status"),
+    [("SIGHUP", False, 129), ("SIGHUP", True, 0), ("SIGINT", True, 0), ("SIGINT", False, 130)],
+)
+def test_signals_end_the_program_unless_they_are_to_be_ignored(
+    name: str, ignored: bool, status: int
+) -> None:
+    code = (
+        "import os, signal, sys\n"
+        f"signal.signal(signal.{name}, signal.SIG_{'IGN' if ignored else 'DFL'})\n"
+        "class Sending:\n"
+        "    def find_spec(self, module, *_):\n"
+        f"        if module == 'sr_cli.cli.main': os.kill(os.getpid(), signal.{name})\n"
+        "sys.meta_path.insert(0, Sending())\n"
+        "sys.argv = ['sr-cli', '--version']\n"
+        "from sr_cli.__main__ import main\n"
+        "main()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (status, b"")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a device of Linux")
+@pytest.mark.parametrize("gone", ["full", "closed by its reader"])
+def test_results_are_made_and_told_where_nothing_else_can_be(
+    photo: Path, tiny_weights: Path, gone: str
+) -> None:
+    command = [sys.executable, "-m", "sr_cli", "upscale", "missing.png", str(photo), "--json"]
+    command += ["-o", str(photo.parent / "out"), "-m", str(tiny_weights)]
+    if gone == "full":
+        errors = os.open("/dev/full", os.O_WRONLY)
+    else:
+        reading, errors = os.pipe()
+        os.close(reading)
+    try:
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=errors, check=False)
+    finally:
+        os.close(errors)
+    first, second = map(json.loads, done.stdout.splitlines())
+    assert first["error"] == "there is no such file" and second["width"] == 164
+    assert done.returncode == 1
+    assert (photo.parent / "out" / "photo_x4.png").exists()
+
+
+def test_a_width_of_nothing_is_no_width() -> None:
+    listing = [sys.executable, "-m", "sr_cli", "models", "list"]
+    environment = {**os.environ, "COLUMNS": "0"}
+    done = subprocess.run(listing, env=environment, capture_output=True, text=True, check=True)
+    assert "dan-real-x4" in done.stdout
+
+
 def test_the_version(program: Program) -> None:
     assert program("--version").out == f"sr-cli {__version__}\n"
 

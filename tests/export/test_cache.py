@@ -209,6 +209,11 @@ def test_where_nothing_can_be_kept_a_model_is_made_all_the_same(
     for _ in range(2):
         assert cache.exported(str(weights), "fp32") is file
     assert len(made) == 2
+    said: list[str] = []
+    cache._keep(file, "0" * 64, "fp32", said.append)
+    (sentence,) = said
+    assert f"could not be kept in {weights / 'not' / 'a' / 'folder'} (Not a directory)" in sentence
+    assert "HF_HOME" in sentence
 
 
 def test_what_differs_from_torch_is_not_kept(
