@@ -87,6 +87,13 @@ the distance between brightest and darkest channel in their middle, on black or 
 is left. Small pictures of a single colour change: the largest error in any of seven, by their side
 in pixels; most of it is at the borders, beyond which a network sees nothing.
 """
+SHARP = """
+The photographs of `{data}` shrunk, and nothing else ([measure_sharp.py](measure_sharp.py)): PSNR-Y
+over bicubic interpolation in dB, with the standard error of the mean, and the picture that fares
+worst. By means of squares, by bicubic interpolation with antialiasing, by Lanczos: cameras and
+programs shrink in many ways, and a model that takes one for a blur sharpens what is sharp. At x2
+stand models of x4, too, as `upscale --outscale 2` uses them.
+"""
 WORDS = """
 How often the sentence behind "In short" is right ([measure_words.py](measure_words.py): protocol
 `real`, {cases} cases, seed {seed}): the truth and the estimate each put into words, and how many
@@ -144,6 +151,8 @@ def render(models: Iterable[Model], runs: tuple[Run, ...], stored: Path) -> str:
             parts += _model(model, runs, stored)
     timing = json.loads((stored / "timing.json").read_text(encoding="utf-8"))
     flaws = json.loads((stored / "flaws.json").read_text(encoding="utf-8"))
+    sharp = json.loads((stored / "sharp.json").read_text(encoding="utf-8"))
+    parts += ["## Sharp pictures", SHARP.format(data=sharp["data"]), tables.sharp(sharp)]
     parts += ["## What models do badly", FLAWS, tables.flaws(flaws)]
     parts += ["## Time on the command line", timing["machine"], tables.timing(timing)]
     benches = sorted(stored.glob("bench*.json"))

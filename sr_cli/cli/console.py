@@ -20,10 +20,17 @@ from rich.table import Table
 
 
 class _Messages(Console):
-    """Standard error: that nobody reads it ends nothing, least of all standard output."""
+    """Standard error: where it cannot be written to, results are made and told all the same."""
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        """As rich's; after a failure nothing more is told."""
+        try:
+            super().print(*objects, **options)
+        except OSError:  # its disk is full, or its reader is gone
+            sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115
 
     def on_broken_pipe(self) -> None:
-        """Leaves it to whoever tells something; rich would close standard output."""
+        """Rich would close standard output."""
         raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
 
 
@@ -117,20 +124,12 @@ def print_wide(table: Table, width: int = 110) -> None:
 
 def complain(message: str) -> None:
     """One line on standard error."""
-    _say(message, "red")
+    err.print(harmless(message), style="red")
 
 
 def note(message: str) -> None:
     """One line on standard error that is no complaint."""
-    _say(message, "dim")
-
-
-def _say(message: str, style: str) -> None:
-    """Tells what there is beside results; these are made all the same where it cannot be told."""
-    try:
-        err.print(harmless(message), style=style)
-    except OSError:  # its disk is full, or its reader is gone
-        sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115
+    err.print(harmless(message), style="dim")
 
 
 _CONTROLS = {n: f"\\x{n:02x}" for n in (*range(32), *range(127, 160)) if chr(n) not in "\t\n"}

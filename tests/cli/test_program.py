@@ -111,6 +111,18 @@ def test_results_are_made_and_told_where_nothing_else_can_be(
     assert (photo.parent / "out" / "photo_x4.png").exists()
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="a device of Linux")
+def test_a_picture_goes_to_standard_output_where_nothing_can_be_told(
+    photo: Path, tiny_weights: Path
+) -> None:
+    command = [sys.executable, "-m", "sr_cli", "upscale", str(photo), "-o", "-"]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [*command, "-m", str(tiny_weights)], stdout=subprocess.PIPE, stderr=full, check=True
+        )
+    assert Image.open(io.BytesIO(done.stdout)).size == (164, 120)
+
+
 def test_a_width_of_nothing_is_no_width() -> None:
     listing = [sys.executable, "-m", "sr_cli", "models", "list"]
     environment = {**os.environ, "COLUMNS": "0"}
