@@ -88,11 +88,13 @@ is left. Small pictures of a single colour change: the largest error in any of s
 in pixels; most of it is at the borders, beyond which a network sees nothing.
 """
 SHARP = """
-The photographs of `{data}` shrunk, and nothing else ([measure_sharp.py](measure_sharp.py)): PSNR-Y
-over bicubic interpolation in dB, with the standard error of the mean, and the picture that fares
-worst. By means of squares, by bicubic interpolation with antialiasing, by Lanczos: cameras and
-programs shrink in many ways, and a model that takes one for a blur sharpens what is sharp. At x2
-stand models of x4, too, as `upscale --outscale 2` uses them.
+The middles ({side} pixels) of the photographs of `{data}`, shrunk and nothing else
+([measure_sharp.py](measure_sharp.py)): PSNR-Y over bicubic interpolation in dB, with the standard
+error of the mean, and the picture that fares worst. By means of squares, by bicubic interpolation
+with antialiasing, by Lanczos: cameras and programs shrink in many ways, and a model that takes one
+for a blur sharpens what is sharp. At x2 stand models of x4, too, as `upscale --outscale 2` uses
+them. The worst is always the middle of 08.png, nearly flat, where interpolation is at 55 dB and a
+level or two of anything costs decibels.
 """
 WORDS = """
 How often the sentence behind "In short" is right ([measure_words.py](measure_words.py): protocol
@@ -152,7 +154,7 @@ def render(models: Iterable[Model], runs: tuple[Run, ...], stored: Path) -> str:
     timing = json.loads((stored / "timing.json").read_text(encoding="utf-8"))
     flaws = json.loads((stored / "flaws.json").read_text(encoding="utf-8"))
     sharp = json.loads((stored / "sharp.json").read_text(encoding="utf-8"))
-    parts += ["## Sharp pictures", SHARP.format(data=sharp["data"]), tables.sharp(sharp)]
+    parts += ["## Sharp pictures", SHARP.format(**sharp), tables.sharp(sharp)]
     parts += ["## What models do badly", FLAWS, tables.flaws(flaws)]
     parts += ["## Time on the command line", timing["machine"], tables.timing(timing)]
     benches = sorted(stored.glob("bench*.json"))
@@ -169,8 +171,8 @@ Of the models of the zoo these can be repeated by anybody (those with `--feature
 two files that [data.md](data.md) names). Names that end in `.safetensors` are of
 files: `told` and `estimating` are the two runs of entry 18 of [training-log.md](training-log.md),
 `edsr-*` the twins of entries 12 to 14, none of which is in this repository; `dan-*` beside the
-twins are released weights, dan-blur-* as they were in float16, but for dan-real-x4.safetensors,
-which are those of entry 13."""
+twins are released weights, dan-blur-* as they were in float16, but for dan-real-x4.safetensors and
+dan-blur-x2.safetensors, which are those of entries 13 and 14."""
 
 
 def _by_protocol(runs: Iterable[Run]) -> list[str]:

@@ -258,7 +258,8 @@ def blurred(answer: Mapping[str, Any]) -> str:
 def sharp(answer: Mapping[str, Any]) -> str:
     """What `docs/measure_sharp.py` printed."""
     rows = []
-    for scale in (key for key in answer if key != "data"):
+    scales = [key for key in answer if key.startswith("x")]
+    for scale in scales:
         ways = answer[scale]
         for model in next(iter(ways.values())):
             found = [ways[way][model] for way in ways]
@@ -266,8 +267,7 @@ def sharp(answer: Mapping[str, Any]) -> str:
             worse = sum(one["worse"] for one in found), sum(one["pictures"] for one in found)
             worst = f"{min(one['worst'] for one in found):+.2f}"
             rows.append((scale, model, *gains, worst, f"{worse[0]} of {worse[1]}"))
-    ways = next(value for key, value in answer.items() if key != "data")
-    return table(("scale", "model", *ways, "worst", "worse than bicubic"), rows)
+    return table(("scale", "model", *answer[scales[0]], "worst", "worse than bicubic"), rows)
 
 
 def flaws(answer: Mapping[str, Any]) -> str:
