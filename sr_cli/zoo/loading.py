@@ -189,7 +189,8 @@ def _with_header(
 def plausible(key: str, value: object) -> bool:
     """Whether a file may say this of a network's option: counts, numbers, texts, lists of these."""
     if isinstance(value, list | tuple):
-        return len(value) <= LARGEST_OPTION and all(plausible(key, one) for one in value)
+        flat = not any(isinstance(one, list | tuple) for one in value)
+        return flat and len(value) <= LARGEST_OPTION and all(plausible(key, one) for one in value)
     if isinstance(value, int) and not isinstance(value, bool):
         return 1 <= value <= (MOST_ITERATIONS if key == "iterations" else LARGEST_OPTION)
     return value is None or isinstance(value, bool | float | str)
@@ -243,15 +244,8 @@ def _other_channels(expected: Mapping[str, Tensor], state: Mapping[str, Tensor])
         if tensor.ndim != 4 or tensor.shape[1] != 3 or key not in state:
             continue
         there = state[key].shape
-        if (
-            len(there) == 4
-            and there[1] != 3
-            and (there[0], *there[2:])
-            == (
-                tensor.shape[0],
-                *tensor.shape[2:],
-            )
-        ):
+        like = len(there) == 4 and there[0] == tensor.shape[0] and there[2:] == tensor.shape[2:]
+        if like and there[1] != 3:
             return there[1]
     return 0
 

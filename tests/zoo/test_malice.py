@@ -259,6 +259,7 @@ def test_a_file_of_ten_gigabytes_is_not_even_opened(tmp_path: Path) -> None:
         ("EDSR", {"features": [1]}, "that cannot be"),
         ("EDSR", {"features": [10**9]}, "options make no sense"),
         ("EDSR", {"features": {"a": 1}}, "options make no sense"),
+        ("EDSR", {"features": [[1]]}, "options make no sense"),
         ("EDSR", {"scale": 0}, "options make no sense"),
         ("EDSR", {"colour": 3}, "option 'colour' of EDSR"),
         ("EDSR", {"style": "none", "blocks": 0.5}, "that cannot be"),

@@ -148,7 +148,7 @@ def _estimate_loss(
         if kind in ("two-stage", "blur") or side != recipe.data.kernel:
             raise RecipeError(
                 f"{recipe.name}: {name} estimates a kernel of {side}x{side} pixels; "
-                " 'data.kernel' must be that and 'data.degradation' 'isotropic', "
+                "'data.kernel' must be that and 'data.degradation' 'isotropic', "
                 "'anisotropic' or 'blur-noise'."
             )
     return EstimateLoss(loss) if estimates and not isinstance(network, DMSR) else None
