@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sr_cli.metrics.figures import ALWAYS, FIGURES
 from sr_cli.zoo.manifest import Model
 
 Answer = dict[str, Any]
@@ -56,13 +57,9 @@ class Run:
         if any(method.endswith(" tta") for method in methods):
             words.append("--tta")
         measured = {key for means in first["methods"].values() for key in means}
-        options = {
-            "lpips_squeeze": "--features features",
-            "lpips_alex": "--lpips",
-            "psnr_rgb": "" if first["protocol"] == "paired" else "--rgb",
-            "niqe_own": "" if first["protocol"] == "no-reference" else "--niqe",
-        }
-        words += [option for key, option in options.items() if key in measured and option]
+        asked = measured.difference(ALWAYS.get(first["protocol"], ()))
+        options = (figure.option for key, figure in FIGURES.items() if key in asked)
+        words += dict.fromkeys(option for option in options if option)
         if not methods:
             words.append("--estimate-only")
         return " ".join([*words, f"--json > docs/results/{self.name}.json"])

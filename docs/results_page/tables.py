@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from results_page.stored import Answer, Run, find
-from sr_cli.cli.evaluation_tables import HEADINGS, formatted
 from sr_cli.degradation.explain import is_known
+from sr_cli.metrics.figures import FIGURES, formatted
 from sr_cli.metrics.gains import Gain, differences, gain
 from sr_cli.metrics.published import Published, compare, published
 from sr_cli.zoo.manifest import Model
@@ -78,7 +78,7 @@ def quality(answers: Sequence[Answer]) -> str:
     """Evaluations of one protocol, with bicubic beside the models."""
     cells = [(a, name, c, m) for a in answers for name, c, m in _methods(a)]
     gained = any(_gain(answer, condition, name) for answer, name, condition, _ in cells)
-    keys = [key for key in HEADINGS if any(key in means for *_, means in cells)]
+    keys = [key for key in FIGURES if any(key in means for *_, means in cells)]
     conditions = any(condition for _, _, condition, _ in cells)
     columns = ["data", "scale", *(["condition"] if conditions else []), "cases", "method"]
     rows = [
@@ -94,7 +94,7 @@ def quality(answers: Sequence[Answer]) -> str:
         for answer, method, condition, means in cells
     ]
     more = ["gain, dB"] if gained else []
-    return table([*columns, *(HEADINGS[key] for key in keys), *more], rows)
+    return table([*columns, *(FIGURES[key].heading for key in keys), *more], rows)
 
 
 def _gain(answer: Answer, condition: str, method: str) -> str:
@@ -126,7 +126,7 @@ def beside_papers(answers: Sequence[Answer]) -> str:
                 (
                     one.method,
                     one.condition or "all",
-                    HEADINGS[one.measure],
+                    FIGURES[one.measure].heading,
                     answer["data"],
                     formatted(one.measure, one.ours),
                     one.data,

@@ -215,6 +215,7 @@ def _measures(
     protocol: Protocol, *, rgb: bool, features: Path | None, lpips: bool, niqe: bool
 ) -> Measures:
     from sr_cli.metrics.evaluation import Distance, Measures
+    from sr_cli.metrics.figures import ALWAYS
 
     distances: dict[str, Distance] = {}
     try:
@@ -228,16 +229,14 @@ def _measures(
             distances["lpips_alex"] = AlexDistance()
     except (ImportError, FileNotFoundError, ValueError) as error:
         raise console.CommandError(str(error)) from None
-    # PDM reports RGB on pictures as given; without truth NIQE is all there is.
-    return Measures(
-        rgb or protocol.name == "paired", distances, niqe or protocol.name == "no-reference"
-    )
+    always = ALWAYS.get(protocol.name, ())
+    return Measures(rgb or "psnr_rgb" in always, distances, niqe or "niqe_own" in always)
 
 
 def _write_csv(path: Path, rows: list[tuple[Round, Row]], *, overwrite: bool) -> None:
-    from sr_cli.metrics.evaluation import KEYS
+    from sr_cli.metrics.figures import FIGURES
 
-    used = [key for key in KEYS if any(key in row.values for _, row in rows)]
+    used = [key for key in FIGURES if any(key in row.values for _, row in rows)]
     text = io.StringIO()
     writer = csv.writer(text)
     writer.writerow(["data", "scale", "method", "picture", "condition", "repeat", *used])

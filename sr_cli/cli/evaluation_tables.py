@@ -8,21 +8,9 @@ from typing import Any
 from rich.table import Table
 
 from sr_cli.cli import console
+from sr_cli.metrics.figures import FIGURES, formatted
 from sr_cli.metrics.gains import Gain
 from sr_cli.metrics.published import described
-
-HEADINGS = {
-    "psnr_y": "PSNR-Y dB",
-    "ssim_y": "SSIM-Y",
-    "psnr_rgb": "PSNR-RGB dB",
-    "ssim_rgb": "SSIM-RGB",
-    "lpips_squeeze": "lpips-squeeze",
-    "lpips_alex": "lpips-alex",
-    "niqe_own": "niqe-own",
-    "kernel_mse": "kernel MSE",
-    "lr_psnr": "LR-PSNR dB",
-}
-"""What is measured, in the order of columns."""
 
 Gains = Mapping[str, Mapping[str, Mapping[str, Any]]]
 """Of a figure of a method over another method's."""
@@ -46,10 +34,10 @@ def print_answer(answer: dict[str, Any], *, skill: bool) -> None:
         console.out.print(_quality(title, answer["methods"], *gained))
     for method, counts in answer.get("left_out", {}).items():
         for key, count in counts.items():
-            why = "flat, without a NIQE" if key == "niqe_own" else "equal to the truth"
+            figure = FIGURES[key]
             console.note(
-                f"{method}: {count} of its pictures are {why}; they count in no method's mean of "
-                f"{HEADINGS[key].split()[0]}."
+                f"{method}: {count} of its pictures are {figure.missing}; they count in no "
+                f"method's mean of {figure.heading.split()[0]}."
             )
     if "published" in answer and not answer["published"]:
         console.note("There are no figures of papers to put beside these.")
@@ -60,15 +48,6 @@ def print_answer(answer: dict[str, Any], *, skill: bool) -> None:
     if skill:
         for method, numbers in answer["skill"].items():
             console.out.print(_skill(method, numbers))
-
-
-def formatted(key: str, value: float | None) -> str:
-    """A figure with the digits that papers give it."""
-    if value is None:
-        return "-"
-    if key == "kernel_mse":
-        return f"{value:.2e}"
-    return f"{value:.2f}" if "psnr" in key or key == "niqe_own" else f"{value:.4f}"
 
 
 def _table(title: str, first: str, *others: str) -> Table:
@@ -83,8 +62,8 @@ def _quality(
     title: str, methods: Mapping[str, Mapping[str, float]], over_bicubic: Gains, over_first: Gains
 ) -> Table:
     """Means, and behind them what is gained, with its standard error."""
-    keys = [key for key in HEADINGS if any(key in means for means in methods.values())]
-    columns = [HEADINGS[key] for key in keys]
+    keys = [key for key in FIGURES if any(key in means for means in methods.values())]
+    columns = [FIGURES[key].heading for key in keys]
     gained = {"gain, dB": over_bicubic, "over first": over_first}
     gained = {heading: gains for heading, gains in gained.items() if gains}
     table = _table(title, "Method", *columns, *gained)
@@ -106,7 +85,7 @@ def _published(entries: list[dict[str, Any]]) -> Table:
         shown = "-" if difference is None else sign + formatted(key, abs(difference))
         table.add_row(
             f"{one['method']} {one['condition']}".strip(),
-            HEADINGS[key],
+            FIGURES[key].heading,
             formatted(key, one["ours"]),
             formatted(key, one["paper"]),
             shown,

@@ -112,16 +112,14 @@ def tell_left_out(folder: Path) -> None:
 
 
 def _tell_left_out(others: Sequence[Path]) -> None:
+    from sr_cli.images import endings_of
+
     one = len(others) == 1
     what = "file of a kind" if one else "files of kinds"
     console.note(
-        f"{len(others)} {what} that {'is' if one else 'are'} not read ({_endings(others)}) "
+        f"{len(others)} {what} that {'is' if one else 'are'} not read ({endings_of(others)}) "
         f"{'was' if one else 'were'} left out; convert {'it' if one else 'them'} first"
     )
-
-
-def _endings(paths: Iterable[Path]) -> str:
-    return ", ".join(sorted({path.suffix.lower() for path in paths}))
 
 
 def _named(
@@ -175,7 +173,9 @@ def _named(
 
 
 def _all_unread(pictures: str, unread: Iterable[Path]) -> str:
-    return f"{pictures} are of kinds that are not read ({_endings(unread)}); convert them first"
+    from sr_cli.images import endings_of
+
+    return f"{pictures} are of kinds that are not read ({endings_of(unread)}); convert them first"
 
 
 def _matches(

@@ -1,6 +1,11 @@
 """Pictures in and out, faithfully."""
 
-from sr_cli.images.discovery import OTHER_SUFFIXES, PICTURE_SUFFIXES, find_pictures
+from sr_cli.images.discovery import (
+    OTHER_SUFFIXES,
+    PICTURE_SUFFIXES,
+    endings_of,
+    find_pictures,
+)
 from sr_cli.images.formats import (
     default_format,
     ending,
@@ -46,6 +51,7 @@ __all__ = [
     "default_format",
     "encode",
     "ending",
+    "endings_of",
     "find_pictures",
     "has_ending_of_another",
     "is_made_here",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 PICTURE_SUFFIXES = frozenset(
@@ -65,6 +65,11 @@ def find_pictures(
         elif others is not None:
             others(path)
     return sorted(pictures)
+
+
+def endings_of(paths: Iterable[Path]) -> str:
+    """The endings of files as messages name them: each once, in lower case, sorted."""
+    return ", ".join(sorted({path.suffix.lower() for path in paths}))
 
 
 def is_file(path: Path) -> bool:

@@ -18,10 +18,11 @@ from torch import Tensor
 from sr_cli.degradation.bicubic import imresize
 from sr_cli.degradation.layout import Layout
 from sr_cli.degradation.operators import quantise
-from sr_cli.images import find_pictures, read, visible_rgb
+from sr_cli.images import endings_of, find_pictures, read, visible_rgb
 from sr_cli.metrics import fidelity, niqe
 from sr_cli.metrics.blur import kernel_mse, kernel_of, lr_psnr
 from sr_cli.metrics.estimation import Skill, skills
+from sr_cli.metrics.figures import FIGURES
 from sr_cli.metrics.pairs import Pair, match, recognise
 from sr_cli.metrics.protocols import Benchmark, Case, Condition, blur_and_shrink
 
@@ -38,12 +39,6 @@ class Distance(Protocol):
 
     def __call__(self, sr: Tensor, hr: Tensor, /) -> Tensor: ...
 
-
-KEYS = (
-    *("psnr_y", "ssim_y", "psnr_rgb", "ssim_rgb"),
-    *("lpips_squeeze", "lpips_alex", "niqe_own", "kernel_mse", "lr_psnr"),
-)
-"""Everything that is measured."""
 
 _READY = ("aniso", "paired")
 """Protocols that take the low-resolution pictures of a ready data set."""
@@ -63,7 +58,7 @@ class Row:
     repeat: int
     """Which of its degradations under the condition, from 0."""
     values: Mapping[str, float]
-    """By the names of `KEYS`."""
+    """By the names of `FIGURES`."""
 
     @property
     def case(self) -> tuple[str, str, int]:
@@ -73,12 +68,20 @@ class Row:
 
 @dataclass(frozen=True)
 class Measures:
-    """What to measure beside PSNR and SSIM on the Y channel."""
+    """What to measure beside PSNR and SSIM on the Y channel.
+
+    Raises:
+        ValueError: A distance has another name than those of `FIGURES`, so nothing would show it.
+    """
 
     rgb: bool = False
     distances: Mapping[str, Distance] = field(default_factory=dict)
-    """By the names of `KEYS`."""
+    """By the names of `FIGURES`."""
     niqe: bool = False
+
+    def __post_init__(self) -> None:
+        if unknown := [key for key in self.distances if key not in FIGURES]:
+            raise ValueError(f"{', '.join(unknown)}: not among sr_cli.metrics.figures.FIGURES.")
 
 
 @dataclass(frozen=True)
@@ -149,10 +152,9 @@ def _pictures(folder: Path, scale: int) -> list[Path]:
     others: list[Path] = []
     paths = find_pictures(folder, recursive=False, others=others.append)
     if not paths and others:
-        kinds = ", ".join(sorted({path.suffix.lower() for path in others}))
         raise FileNotFoundError(
-            f"The pictures in {folder} are of kinds that are not read ({kinds}); convert them "
-            "first."
+            f"The pictures in {folder} are of kinds that are not read ({endings_of(others)}); "
+            "convert them first."
         )
     if not paths:
         ready = ""
@@ -345,7 +347,7 @@ def _blur_values(
 
 
 Means = dict[str, dict[str, float]]
-"""Means by method and by the names of `KEYS`."""
+"""Means by method and by the names of `FIGURES`."""
 
 
 def averages(rows: Iterable[Row]) -> Means:
@@ -358,7 +360,7 @@ def averages(rows: Iterable[Row]) -> Means:
     """
     rows = list(rows)
     means: Means = {row.method: {} for row in rows}
-    for key in KEYS:
+    for key in FIGURES:
         found = [row for row in rows if key in row.values]
         cases = _comparable(found, key)
         for method, own in _grouped(found, "method").items():
@@ -400,11 +402,11 @@ def left_out(rows: Iterable[Row]) -> dict[str, dict[str, int]]:
     it.
 
     Returns:
-        By method and by the names of `KEYS`, where there are any.
+        By method and by the names of `FIGURES`, where there are any.
     """
     rows = list(rows)
     counts: dict[str, dict[str, int]] = {}
-    for key in KEYS:
+    for key in FIGURES:
         found = [row for row in rows if key in row.values]
         measured, cases = {row.method for row in found}, _comparable(found, key)
         for row in rows:

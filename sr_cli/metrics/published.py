@@ -21,7 +21,7 @@ class Published:
     data: str
     """The data set, named as its folder is."""
     values: Mapping[str, float]
-    """By the names of `sr_cli.metrics.evaluation.KEYS`."""
+    """By the names of `sr_cli.metrics.figures.FIGURES`."""
     source: str
     """Paper and table."""
     condition: str = ""
@@ -36,7 +36,7 @@ class Comparison:
     method: str
     condition: str
     measure: str
-    """A name of `sr_cli.metrics.evaluation.KEYS`."""
+    """A name of `sr_cli.metrics.figures.FIGURES`."""
     ours: float | None
     paper: float
     data: str

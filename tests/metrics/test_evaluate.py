@@ -17,8 +17,9 @@ from PIL import Image
 from sr_cli import __version__
 from sr_cli.cli import console
 from sr_cli.cli.evaluation_rounds import Settings, _told
-from sr_cli.cli.evaluation_tables import HEADINGS, _published, _skill, formatted
-from sr_cli.metrics.evaluation import KEYS, Measures
+from sr_cli.cli.evaluation_tables import _published, _skill
+from sr_cli.metrics.evaluation import Measures
+from sr_cli.metrics.figures import ALWAYS, FIGURES, formatted
 from sr_cli.metrics.gains import differences
 from sr_cli.metrics.protocols import PROTOCOLS, Case
 from sr_cli.metrics.published import compare, described, published
@@ -618,8 +619,17 @@ def test_tables_show_the_sign_of_a_difference_and_the_skill_of_a_flag(
     assert rows == [["one", "-", "1.25", "1"], ["none", "-", "-", "0"]]
 
 
-def test_every_measure_has_a_heading() -> None:
-    assert tuple(HEADINGS) == KEYS
+def test_a_distance_that_nothing_would_show_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"^unlike: not among sr_cli\.metrics\.figures\.FIGURES"):
+        Measures(distances={"unlike": None})  # type: ignore[dict-item]
+
+
+def test_options_that_figures_name_are_those_of_the_command(program: Program) -> None:
+    options = {figure.option.split(" ")[0] for figure in FIGURES.values()} - {""}
+    told = program("evaluate", "--help").out
+    assert options == {option for option in options if f"{option} " in told}
+    assert set(ALWAYS) <= set(PROTOCOLS)
+    assert {key for keys in ALWAYS.values() for key in keys} <= set(FIGURES)
 
 
 def test_published_figures_are_of_models_in_the_manifest() -> None:
@@ -789,7 +799,14 @@ def test_every_key_of_an_answer_is_on_the_page(
     (blurred,) = answers(program(*bicubic, "--protocol", "gaussian8"))
     name = str(tiny_weights)
     found = {
-        *(*real, *blurred, "own_precisions", "over_first", *real["gains"][name]["psnr_y"], *KEYS),
+        *(
+            *real,
+            *blurred,
+            "own_precisions",
+            "over_first",
+            *real["gains"][name]["psnr_y"],
+            *FIGURES,
+        ),
         *(key for one in real["skill"][name].values() for key in one),
         *(key for one in blurred["published"] for key in one),
     }
