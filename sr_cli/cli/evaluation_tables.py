@@ -47,7 +47,9 @@ def print_answer(answer: dict[str, Any], *, skill: bool) -> None:
             console.note(line)
     if skill:
         for method, numbers in answer["skill"].items():
-            console.out.print(_skill(method, numbers))
+            alone = method.removesuffix(" tta")  # which estimates from the picture as it is
+            if alone == method or answer["skill"].get(alone) != numbers:
+                console.out.print(_skill(method, numbers))
 
 
 def _table(title: str, first: str, *others: str) -> Table:

@@ -823,3 +823,5 @@ def test_averaged_over_orientations_a_kernel_is_judged_too(
     means = found["methods"]
     kernel = means[str(small_blur)]["kernel_mse"]
     assert means[f"{small_blur} tta"]["kernel_mse"] == kernel
+    told = program(*run[:-1], "--skill").out  # an estimate is of the picture as it is: told once
+    assert told.count("Estimates of ") == 1
