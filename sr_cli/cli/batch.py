@@ -159,12 +159,18 @@ class _Lane(Generic[Taken, Made]):
     def run(self) -> None:
         """Until the queue is empty."""
         with ThreadPoolExecutor(1) as writer:
-            ahead = self._next()
-            while ahead is not None:
-                source, target, taken = ahead
+            try:
                 ahead = self._next()
-                with self._failure_of(source, target):
-                    self._one(source, target, taken, writer)
+                while ahead is not None:
+                    source, target, taken = ahead
+                    ahead = self._next()
+                    with self._failure_of(source, target):
+                        self._one(source, target, taken, writer)
+            except _CannotTellError:
+                raise
+            except BaseException:  # what is being written will be whole all the same: tell of it
+                self._finish_writing()
+                raise
             self._finish_writing()
 
     def _next(self) -> tuple[Source, Path, Future[Taken | None]] | None:
@@ -208,6 +214,7 @@ class _Lane(Generic[Taken, Made]):
         if self.writing is None:
             return
         source, target, made, written = self.writing
+        wait((written,))  # and if the program is to end meanwhile, it will be asked for again
         self.writing = None
         with self._failure_of(source, target):
             written.result()

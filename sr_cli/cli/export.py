@@ -97,7 +97,8 @@ def _stem(model: str) -> str:
     """What a file is called after a model."""
     name = model.removeprefix("hf:").partition("@")[0].rsplit("/", 1)[-1]
     known = (".safetensors", ".pth", ".pt", ".ckpt", ".onnx")
-    return next((name.removesuffix(one) for one in known if name.endswith(one)), name)
+    stem = next((name.removesuffix(one) for one in known if name.endswith(one)), name)
+    return stem.replace(":", "-")  # a mixture's share: no file of Windows may be called so
 
 
 def _check(model: str, target: Path, *, overwrite: bool) -> None:

@@ -17,7 +17,9 @@ EXIF_DIRECTORY = 0x8769
 COLOR_SPACE = 0xA001
 _SIZES = {0x0100: 0, 0x0101: 1, 0xA002: 0, 0xA003: 1}  # tag -> width or height
 _THUMBNAIL_OFFSET, _THUMBNAIL_LENGTH = 0x0201, 0x0202
-_ASCII, _SHORT, _LONG = 2, 3, 4
+X_RESOLUTION, Y_RESOLUTION, RESOLUTION_UNIT = 0x011A, 0x011B, 0x0128
+_ASCII, _SHORT, _LONG, _RATIONAL = 2, 3, 4, 5
+_INCH = 2
 _EMPTY = b"II*\0\x08\0\0\0" + b"\0\0" + b"\0\0\0\0"
 
 
@@ -97,7 +99,13 @@ def upright(exif: bytes) -> bytes:
 
 
 def edited(
-    exif: bytes | None, *, width: int, height: int, software: str | None = None, srgb: bool = False
+    exif: bytes | None,
+    *,
+    width: int,
+    height: int,
+    software: str | None = None,
+    srgb: bool = False,
+    dpi: tuple[float, float] | None = None,
 ) -> bytes | None:
     """The block for a picture of another size: upright, without a thumbnail.
 
@@ -107,6 +115,7 @@ def edited(
         height: Likewise.
         software: Put into the Software tag.
         srgb: Say so in the colour space tag, if there is one.
+        dpi: Pixels an inch, across and down, for a block that says nothing of them.
 
     Returns:
         The block, or None if there was none and nothing to say.
@@ -114,7 +123,7 @@ def edited(
     Raises:
         ValueError: The block is damaged.
     """
-    if exif is None and software is None:
+    if exif is None and software is None and dpi is None:
         return None
     block = _Block(exif or _EMPTY)
     size = (width, height)
@@ -131,8 +140,17 @@ def edited(
         if srgb:
             block.set_number(directory, COLOR_SPACE, 1)
     _drop_thumbnail(block)
+    new: dict[int, tuple[int, int, bytes]] = {}
     if software is not None:
-        _set_software(block, software)
+        text = software.encode("ascii", "replace").replace(b"\0", b" ") + b"\0"
+        new[SOFTWARE] = _ASCII, len(text), text
+    if dpi is not None and X_RESOLUTION not in block.first.entries:
+        for tag, value in zip((X_RESOLUTION, Y_RESOLUTION), dpi, strict=True):
+            rational = struct.pack(block.order + "II", round(value * 10), 10)
+            new[tag] = _RATIONAL, 1, rational
+        new[RESOLUTION_UNIT] = _SHORT, 1, struct.pack(block.order + "H", _INCH)
+    if new:
+        _set(block, new)
     return bytes(block.data)
 
 
@@ -157,17 +175,22 @@ def _drop_thumbnail(block: _Block) -> None:
         block.data[start : start + length] = bytes(length)
 
 
-def _set_software(block: _Block, software: str) -> None:
-    """Moves the first directory to the end of the block, with a Software entry that says so."""
-    text = software.encode("ascii", "replace").replace(b"\0", b" ") + b"\0"
-    block.data += b"\0" * (len(block.data) % 2)
-    value = struct.pack(block.order + "I", len(block.data))
-    if len(text) <= 4:
-        value = text.ljust(4, b"\0")  # it sits in the entry itself
-    else:
-        block.data += text + b"\0" * (len(text) % 2)
+def _set(block: _Block, new: dict[int, tuple[int, int, bytes]]) -> None:
+    """Moves the first directory to the end of the block, with other entries.
+
+    Args:
+        block: Is changed.
+        new: Kind, count and value by tag.
+    """
     entries = {tag: bytes(block.data[at : at + 12]) for tag, at in block.first.entries.items()}
-    entries[SOFTWARE] = struct.pack(block.order + "HHI4s", SOFTWARE, _ASCII, len(text), value)
+    for tag, (kind, count, value) in new.items():
+        block.data += b"\0" * (len(block.data) % 2)
+        place = value.ljust(4, b"\0")  # it sits in the entry itself
+        if len(value) > 4:
+            place = struct.pack(block.order + "I", len(block.data))
+            block.data += value
+        entries[tag] = struct.pack(block.order + "HHI4s", tag, kind, count, place)
+    block.data += b"\0" * (len(block.data) % 2)
     block.put("I", 4, len(block.data))
     block.data += struct.pack(block.order + "H", len(entries))
     block.data += b"".join(entry for _, entry in sorted(entries.items())) + bytes(4)

@@ -9,6 +9,7 @@ from types import MappingProxyType
 
 from sr_cli.images import exif
 from sr_cli.images.discovery import OTHER_SUFFIXES, PICTURE_SUFFIXES
+from sr_cli.images.metadata import COMMENT
 from sr_cli.images.picture import Picture, PictureError
 
 
@@ -27,7 +28,7 @@ class Format:
     gray: bool = False
     ink: bool = False
     metadata: frozenset[str] = frozenset()
-    """Which of icc_profile, exif, xmp, iptc, dpi and texts."""
+    """Which of icc_profile, exif, xmp, iptc, dpi, texts, and of texts the comment alone."""
     largest_block: int = sys.maxsize
     """Most bytes of exif, xmp or iptc as they are written."""
 
@@ -37,7 +38,14 @@ class Format:
             isinstance(block, bytes) and name in _BLOCKS and len(block) > self.largest_block
         )
 
+    def keeps_text(self, name: str, value: str) -> bool:
+        """Whether a text field can be written."""
+        comment = "comment" in self.metadata and name == COMMENT
+        return "texts" in self.metadata or (comment and len(value.encode()) <= _LONGEST_COMMENT)
 
+
+_LONGEST_COMMENT = 65533
+"""Bytes of a JPEG's."""
 _BLOCKS = {"exif": "EXIF", "xmp": "XMP", "iptc": "IPTC"}
 """Metadata that are blocks of bytes, with the names that people know."""
 
@@ -58,7 +66,7 @@ _FORMATS = (
         65500,  # libjpeg's own limit
         gray=True,
         ink=True,
-        metadata=frozenset({"icc_profile", "exif", "xmp", "iptc", "dpi"}),
+        metadata=frozenset({"icc_profile", "exif", "xmp", "iptc", "dpi", "comment"}),
         largest_block=65_533 - 64,  # what fits one marker, less the longest header of those used
     ),
     Format(
@@ -195,8 +203,11 @@ def losses(picture: Picture, format: str) -> tuple[str, ...]:
     blocks = {"exif": _written_exif(picture), "xmp": said.xmp, "iptc": said.iptc}
     lost = [name for name, block in blocks.items() if block and not chosen.keeps(name, block)]
     none = [_BLOCKS[name] for name in lost if name not in chosen.metadata]
-    if said.texts and "texts" not in chosen.metadata:
-        none.append("text fields")
+    if not all(chosen.keeps_text(*text) for text in said.texts):
+        only = all(name == COMMENT for name, _ in said.texts)
+        none.append("its comment" if only else "text fields")
+    if said.dpi is not None and not {"dpi", "exif"} & chosen.metadata:
+        none.append("its resolution")
     if none:
         found.append(f"{chosen.name} has no room for {' and '.join(none)}")
     if long := [_BLOCKS[name] for name in lost if name in chosen.metadata]:

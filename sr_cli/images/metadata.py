@@ -12,8 +12,19 @@ from sr_cli.images import exif
 
 _X_RESOLUTION = 282
 _SAID = ("Software", "XML:com.adobe.xmp")
-_TIFF_TAGS = (270, 271, 272, 305, 306, 315, 316, 33432, 34665, 34853)
-"""Tags of a TIFF file that describe the picture, not the way its pixels are laid out."""
+_TIFF_TAGS = (
+    *(269, 270, 271, 272, 285, 286, 287, 297, 305, 306, 315, 316),
+    *(18246, 18249, 33432, 34665, 34853, *range(40091, 40096)),
+)
+"""Tags of a TIFF file that describe the picture, such as the page of which document it is, not the
+way its pixels are laid out."""
+COMMENT = "Comment"
+"""PNG's name for the text that a JPEG or GIF holds without one."""
+_COMMENT_OF = ("JPEG", "GIF")
+_GAMMA = 1 / 2.2
+"""What PNG calls the gamma of sRGB, and of most pictures besides."""
+_SRGB_CODES = b"\x01\x0d\x00\x01"
+"""PNG's cICP for sRGB: its primaries, its curve, no matrix, all levels (ITU-T H.273)."""
 
 
 def exif_of(image: ImageFile.ImageFile) -> bytes | None:
@@ -77,7 +88,10 @@ def iptc(image: ImageFile.ImageFile) -> bytes | None:
 
 
 def texts(image: ImageFile.ImageFile) -> tuple[tuple[str, str], ...]:
-    """A PNG's text fields, but for those that say what is said elsewhere."""
+    """A PNG's text fields, but for those that say what is said elsewhere, or a comment."""
+    if image.format in _COMMENT_OF:
+        comment: Any = image.info.get("comment")
+        return ((COMMENT, _decoded(comment)),) if isinstance(comment, bytes) and comment else ()
     if image.format != "PNG":
         return ()
     fields = (
@@ -86,6 +100,40 @@ def texts(image: ImageFile.ImageFile) -> tuple[tuple[str, str], ...]:
         if isinstance(value, str) and name not in _SAID
     )
     return tuple((name, value) for name, value in fields if not name.startswith("Raw profile"))
+
+
+def _decoded(comment: bytes) -> str:
+    """A comment, whose encoding no file tells."""
+    comment = comment.strip(b"\0").replace(b"\0", b" ")
+    try:
+        return comment.decode("utf-8")
+    except UnicodeDecodeError:
+        return comment.decode("latin-1")
+
+
+def colour_notes(image: ImageFile.ImageFile, data: bytes) -> tuple[str, ...]:
+    """What a PNG says of its colours in other ways than a profile, which is not followed."""
+    if image.format != "PNG":
+        return ()
+    codes = _chunk(data, b"cICP")
+    if codes is not None and codes != _SRGB_CODES:
+        return ("its colours are not those of sRGB, as it says (cICP), but are taken for them",)
+    gamma: Any = image.info.get("gamma")
+    told = "srgb" in image.info or image.info.get("icc_profile")
+    if not told and isinstance(gamma, float) and gamma > 0 and abs(gamma / _GAMMA - 1) > 0.05:
+        return (f"its gamma of {gamma:g} (gAMA) is not followed: its colours are taken for sRGB",)
+    return ()
+
+
+def _chunk(data: bytes, wanted: bytes) -> bytes | None:
+    """The first chunk of a kind before a PNG's pixels."""
+    at = 8
+    while (kind := data[at + 4 : at + 8]) and kind != b"IDAT":
+        length = int.from_bytes(data[at : at + 4], "big")
+        if kind == wanted:
+            return data[at + 8 : at + 8 + length]
+        at += 12 + length
+    return None
 
 
 def dpi(image: ImageFile.ImageFile) -> tuple[float, float] | None:

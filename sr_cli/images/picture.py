@@ -70,7 +70,7 @@ class Metadata:
     dpi: tuple[float, float] | None = None
     """Pixels an inch, across and down."""
     texts: tuple[tuple[str, str], ...] = ()
-    """Names and contents of a PNG's text fields, such as a title or a comment."""
+    """Names and contents of a PNG's text fields, such as a title; a JPEG's or GIF's comment."""
     notes: tuple[str, ...] = ()
     """Sentences on what was left out or guessed while reading."""
 

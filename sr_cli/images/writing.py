@@ -284,7 +284,11 @@ def _prepared(
         for name in _FIELDS
     }
     block = _new_exif(
-        said.exif, size or (picture.width, picture.height), software, srgb=color == "srgb"
+        said.exif,
+        size or (picture.width, picture.height),
+        software,
+        srgb=color == "srgb",
+        dpi=said.dpi if "dpi" not in chosen.metadata else None,
     )
     return _Prepared(
         samples,
@@ -295,7 +299,7 @@ def _prepared(
         kept["xmp"],
         kept["iptc"],
         kept["dpi"],
-        said.texts if "texts" in chosen.metadata else (),
+        tuple(text for text in said.texts if chosen.keeps_text(*text)),
         software,
     )
 
@@ -330,7 +334,12 @@ def _alpha_channel(picture: Picture) -> Floats | None:
 
 
 def _new_exif(
-    block: bytes | None, size: tuple[int, int], software: str | None, *, srgb: bool
+    block: bytes | None,
+    size: tuple[int, int],
+    software: str | None,
+    *,
+    srgb: bool,
+    dpi: tuple[float, float] | None,
 ) -> bytes | None:
     try:
         return exif.edited(
@@ -339,6 +348,7 @@ def _new_exif(
             height=size[1],
             software=software,
             srgb=srgb,
+            dpi=dpi,
         )
     except ValueError:  # a block that was put together elsewhere and is no EXIF
         return None
@@ -444,6 +454,8 @@ def _jpeg_options(prepared: _Prepared, quality: int | None) -> dict[str, Any]:
         options["subsampling"] = "4:4:4" if quality >= 90 else "4:2:0"
     if prepared.iptc is not None:
         options["extra"] = _photoshop_segment(prepared.iptc)
+    if prepared.texts:  # the comment alone: see `Format.keeps_text`
+        options["comment"] = prepared.texts[0][1].encode()
     return options
 
 

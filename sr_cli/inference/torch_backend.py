@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn import functional
 
 from sr_cli.inference.backend import Precision
 from sr_cli.inference.engine import Engine
@@ -58,7 +59,9 @@ class TorchBackend:
         self.precision: Precision = precision
         self.scale = network.scale
         self.half = HALVES.get(precision)
-        self.fast = self.network if self.half is None else _halved(self.network, self.half)
+        self.fast = self.network
+        if self.half is not None:
+            self.fast = _halved(self.network, self.half, narrow=device.type == "cpu")
         self.steps = steps_of(network.stages())
         self.functions = {stage.output: stage.run for stage in self.fast.stages()}
         self.careful = {stage.output: stage.run for stage in self.network.stages()}
@@ -147,16 +150,39 @@ class TorchBackend:
         return told
 
 
-def _halved(network: SuperResolver, half: torch.dtype) -> SuperResolver:
+class _Strided(nn.Conv2d):
+    """A convolution with a stride, right where its result is a single column, too.
+
+    There oneDNN 3.12 (torch 2.13) reads memory that is not its own in bf16 on processors with AMX:
+    what comes out of a narrow picture is anything, and another time something else.  Columns of
+    zeros, as the padding is of, make it two columns, of which the second goes.
+    """
+
+    def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        reach = self.dilation[1] * (self.kernel_size[1] - 1)
+        missing = self.stride[1] + reach + 1 - input.shape[3] - 2 * int(self.padding[1])
+        if missing <= 0:
+            return super()._conv_forward(input, weight, bias)
+        return super()._conv_forward(functional.pad(input, (0, missing)), weight, bias)[..., :1]
+
+
+def _halved(network: SuperResolver, half: torch.dtype, *, narrow: bool) -> SuperResolver:
     """A copy whose convolutions have their weights in half precision already.
 
     Autocast would convert them anew for every tile.
+
+    Args:
+        network: Is left as it is.
+        half: What their weights are to be in.
+        narrow: Whether those with strides need care where pictures are narrow.
     """
     halved = copy.deepcopy(network)
     for name, module in halved.named_modules():
         careful = any(name == one or name.startswith(f"{one}.") for one in halved.single_precision)
         if isinstance(module, nn.Conv2d | nn.Linear) and not careful:
             module.to(half)
+        if narrow and type(module) is nn.Conv2d and module.stride[1] > 1:
+            module.__class__ = _Strided  # same weights, same names
     return halved
 
 

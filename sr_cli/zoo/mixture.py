@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     from sr_cli.zoo.loading import LoadedModel
 
 _FORM = re.compile(r"(?P<first>[^+]+)\+(?P<second>[^+]+):(?P<share>\d+\.?\d*|\.\d+)")
-_MEANT = re.compile(r"[\w-]+\+[\w-]+(:.*)?")
-"""Two names of the manifest, and no file's: what cannot be read was meant as a mixture."""
+_MEANT = re.compile(r"[\w-]+\+[\w-]+(:.*)?(?<!\.onnx)")
+"""Two names of the manifest, and no file's: what cannot be read was meant as a mixture.  A file in
+which a mixture was exported is called so, too."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -12,6 +12,7 @@ import shutil
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -390,6 +391,42 @@ def test_what_is_written_slower_than_the_next_is_made_is_told_too() -> None:
     pairs = [(Source(Path(str(n)), Path(str(n))), Path(f"{n}.png")) for n in range(3)]
     batch.run(pairs, [work], tally)
     assert told == [0, 1, 2] and tally.counts == "3 done, 0 skipped, 0 failed"
+
+
+@pytest.mark.parametrize("moment", ["makes", "waits"])
+def test_what_is_being_written_when_the_program_ends_is_told(
+    moment: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended, told = threading.Event(), []
+
+    def make(number: int, _: Callable[[], None]) -> int:
+        if number == 1 and moment == "makes":
+            ended.set()
+            raise KeyboardInterrupt
+        return number
+
+    def put(number: int) -> None:
+        assert number or ended.wait(10)
+
+    real, calls = batch.wait, []
+
+    def waited(futures: tuple[Future[None]], timeout: float | None = None) -> object:
+        if timeout is None and not calls:
+            calls.append(1)
+            ended.set()
+            raise KeyboardInterrupt
+        return real(futures, timeout)
+
+    if moment == "waits":
+        monkeypatch.setattr(batch, "wait", waited)
+    work = batch.Work(
+        lambda source, _: int(source.path.name), make, put, told.append, lambda _: False
+    )
+    tally = batch.Tally(3, as_json=False)
+    pairs = [(Source(Path(str(n)), Path(str(n))), Path(f"{n}.png")) for n in range(3)]
+    with pytest.raises(KeyboardInterrupt):
+        batch.run(pairs, [work], tally)
+    assert told == [0] and tally.counts == "1 done, 0 skipped, 0 failed, 2 not reached"
 
 
 def test_bars_say_which_picture_of_how_many(

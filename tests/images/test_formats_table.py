@@ -95,7 +95,6 @@ CASES: tuple[tuple[str, str, int, Maker], ...] = (
     ("tiff", "RGBA", 8, by_pillow("RGBA", "TIFF", **TIFF)),
     ("tiff", "CMYK", 8, by_pillow("CMYK", "TIFF", tiffinfo={272: "Test Camera"})),
     ("tiff", "gray", 16, by_us("tiff", gray=True, **GRAY_16)),
-    ("tiff", "gray + alpha", 16, by_us("tiff", gray=True, alpha=True, **SAID_16)),
     ("tiff", "RGB", 16, by_us("tiff", **SAID_16)),
     ("tiff", "RGBA", 16, by_us("tiff", alpha=True, **SAID_16)),
     ("avif", "RGB", 8, by_pillow("RGB", "AVIF", quality=90, subsampling="4:4:4", **SAID)),
@@ -277,7 +276,16 @@ level. That holds for any flat colour in JPEG; in AVIF one colour in a hundred, 
 yellows, is two levels off when Pillow reads it, whose decoder works with six bits there.
 
 Of several pages or frames the first is read, and a note says so. 16-bit CMYK is read with 8 bits.
-Lab TIFF is converted to sRGB. Pixels of 32 bits or with fractions are refused with a sentence.
+Lab TIFF is converted to sRGB. Pixels of 32 bits or with fractions are refused with a sentence, and
+so is 16-bit TIFF with gray and transparency, or with a white of 0 and the higher byte first.
+
+Colours are what an embedded profile says, else sRGB. What a PNG says of them without one (gAMA of
+another curve, cICP) is not followed, and a note says so.
+
+The resolution is kept in every format but PNM; in WebP and AVIF as a part of EXIF, unless that says
+another. The comment of a JPEG or GIF is kept in JPEG and PNG, text fields in PNG. Of a TIFF's own
+tags those that describe the picture or its document are kept as EXIF is: descriptions, names of
+document and page, page number and position, camera, dates, author, copyright, rating, place.
 
 HEIC, JPEG 2000, JPEG XL, camera raws, PSD, SVG and the like are not read. In folders they are left
 out by their endings, and a note says how many; convert them to JPEG or PNG first.

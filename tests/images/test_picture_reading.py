@@ -212,6 +212,32 @@ def test_the_one_transparent_gray_of_a_png_with_few_bits(depth):
     assert picture.rgb[0, :, 0] == pytest.approx([0, 1 / (2**depth - 1)])
 
 
+@pytest.mark.parametrize(
+    ("kind", "body", "told"),
+    [
+        (b"gAMA", (100000).to_bytes(4, "big"), "its gamma of 1 (gAMA) is not followed"),
+        (b"gAMA", (55556).to_bytes(4, "big"), "its gamma of 0.55556 (gAMA) is not followed"),
+        (b"gAMA", (45455).to_bytes(4, "big"), None),
+        (b"gAMA", (45000).to_bytes(4, "big"), None),
+        (b"cICP", bytes((9, 16, 0, 1)), "its colours are not those of sRGB, as it says (cICP)"),
+        (b"cICP", bytes((1, 13, 0, 1)), None),
+    ],
+)
+def test_colours_that_a_png_tells_without_a_profile_are_noted(kind, body, told):
+    def with_chunk(**options) -> tuple[str, ...]:
+        file = io.BytesIO()
+        Image.new("RGB", (4, 3)).save(file, "PNG", **options)
+        data = file.getvalue()
+        sum_of = zlib.crc32(kind + body).to_bytes(4, "big")
+        chunk = len(body).to_bytes(4, "big") + kind + body + sum_of
+        return read(io.BytesIO(data[:33] + chunk + data[33:])).metadata.notes
+
+    notes = with_chunk()
+    assert [note.startswith(str(told)) for note in notes] == ([True] if told else [])
+    if kind == b"gAMA":  # a profile outweighs it
+        assert with_chunk(icc_profile=made.display_p3()) == ()
+
+
 def test_interlaced_16_bit_png():
     """Adam7 of 2 x 2 pixels: the first, then its right neighbour, then the second row."""
     pixels = struct.pack(">12H", *range(1, 60_000, 5_000))

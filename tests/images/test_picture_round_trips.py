@@ -37,6 +37,70 @@ def test_text_fields_of_a_png_stay_in_a_png_and_are_told_elsewhere():
     assert read(io.BytesIO(encode(picture, format="webp"))).metadata.texts == ()
 
 
+@pytest.mark.parametrize("source", ["JPEG", "GIF"])
+def test_a_comment_is_kept_where_there_is_room(source):
+    file = io.BytesIO()
+    Image.new("L", (8, 6)).save(file, source, comment="Zürich".encode())
+    picture = read(io.BytesIO(file.getvalue()))
+    assert picture.metadata.texts == (("Comment", "Z\u00fcrich"),)
+    for format in ("png", "jpeg"):
+        assert losses(picture, format) == ()
+        assert again(picture, format).metadata.texts == picture.metadata.texts
+    assert losses(picture, "tiff") == ("tiff has no room for its comment",)
+    assert again(picture, "tiff").metadata.texts == ()
+
+
+def test_comments_of_any_encoding_and_length():
+    file = io.BytesIO()
+    Image.new("L", (8, 6)).save(file, "JPEG", comment=b"caf\xe9\0")
+    assert read(io.BytesIO(file.getvalue())).metadata.texts == (("Comment", "caf\u00e9"),)
+    rgb = np.zeros((6, 8, 3), np.float32)
+    for length in (65533, 65534):  # what fits one marker
+        picture = Picture(rgb, metadata=Metadata(texts=(("Comment", "x" * length),)))
+        found = again(picture, "jpeg").metadata.texts
+        assert bool(found) == (length == 65533) == (losses(picture, "jpeg") == ())
+
+
+@EVERY
+def test_the_resolution_is_in_the_file_or_told(format):
+    for exif in (None, made.exif()):
+        picture = Picture(
+            np.zeros((6, 8, 3), np.float32), metadata=Metadata(dpi=(300.0, 72.0), exif=exif)
+        )
+        image = Image.open(io.BytesIO(encode(picture, format=format, software="sr-cli")))
+        if format == "pnm":
+            assert "pnm has no room for " in losses(picture, format)[0]
+            assert losses(picture, format)[0].endswith("its resolution")
+            continue
+        said = image.info.get("dpi") or tuple(image.getexif()[tag] for tag in (282, 283))
+        assert [float(value) for value in said] == pytest.approx([300, 72], abs=0.02)
+        assert not any("resolution" in loss for loss in losses(picture, format))
+        if format in ("webp", "avif"):
+            assert image.getexif()[296] == 2 and image.getexif()[305] == "sr-cli"
+
+
+def test_the_resolution_that_exif_tells_already_is_left():
+    tags = Image.Exif()
+    tags[282] = tags[283] = 100.0
+    tags[296] = 3
+    block = tags.tobytes().removeprefix(b"Exif\0\0")
+    picture = Picture(
+        np.zeros((6, 8, 3), np.float32), metadata=Metadata(dpi=(254.0, 254.0), exif=block)
+    )
+    found = Image.open(io.BytesIO(encode(picture, format="webp"))).getexif()
+    assert (found[282], found[296]) == (100, 3)
+
+
+def test_what_a_tiff_says_of_its_document_is_kept():
+    said = {269: "Land register", 285: "Recto", 286: 1.5, 287: 2.5, 297: (3, 12), 18246: 4}
+    file = io.BytesIO()
+    Image.new("L", (8, 6)).save(file, "TIFF", tiffinfo=said, dpi=(300, 300))
+    picture = read(io.BytesIO(file.getvalue()))
+    for format in ("tiff", "jpeg", "png"):
+        tags = Image.open(io.BytesIO(encode(picture, format=format))).getexif()
+        assert {tag: tags.get(tag) for tag in said} == said
+
+
 def test_a_tiff_that_says_no_resolution_has_none():
     file = io.BytesIO()
     Image.new("RGB", (4, 3)).save(file, "TIFF")
@@ -120,6 +184,8 @@ def test_metadata_come_back(format):
         assert tags.pop(made.ORIENTATION, 1) == 1
         expected = made.tags_of(picture.metadata.exif)
         del expected[made.ORIENTATION]
+        if format in ("webp", "avif"):  # which have no other place for the resolution
+            expected |= {282: 300, 283: 150, 296: 2}
         assert tags == expected
         assert found.xmp == picture.metadata.xmp
     if format in ("jpeg", "tiff"):

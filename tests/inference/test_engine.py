@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import errno
 import json
 import mmap
@@ -26,7 +27,7 @@ from sr_cli.inference.memory import automatic_tile
 from sr_cli.inference.plan import Step, from_json, steps_of, to_json
 from sr_cli.inference.store import Memory
 from sr_cli.inference.tiles import band_windows
-from sr_cli.inference.torch_backend import TorchBackend, torch_engine
+from sr_cli.inference.torch_backend import TorchBackend, _Strided, torch_engine
 from sr_cli.inference.walk import Tiling, Walk
 from sr_cli.networks.dan import BLOCK_HALO, DAN, HEAD_HALO, TAIL_HALO
 from sr_cli.networks.danv2 import DANv2
@@ -322,6 +323,31 @@ def test_features_beyond_the_limit_go_to_a_file(tmp_path: Path) -> None:
         rows = np.concatenate([part for _, part in walk.picture()])
         assert memory.spilled > 0 and memory.peak <= 100_000
         assert np.array_equal(rows, expected.rgb)
+
+
+@pytest.mark.parametrize("size", [(40, 1), (120, 2), (90, 5), (64, 8), (64, 9), (1, 60), (1, 1)])
+def test_narrow_pictures_in_bf16(size: tuple[int, int]) -> None:
+    # Where there is AMX, oneDNN gave anything for strides that end in a single column.
+    rgb = picture(*size)
+    exact = torch_engine(network(64, 1)).upscale(rgb)
+    engine = torch_engine(network(64, 1), None, "bf16")
+    for _ in range(3):
+        junk = [torch.full((1, 64, 42, 42), 3e30).bfloat16() for _ in range(8)]
+        del junk  # which the next to ask is given
+        found = engine.upscale(rgb)
+        assert np.abs(found.rgb - exact.rgb).max() < 0.05
+        assert found.vector is not None and exact.vector is not None
+        assert np.abs(found.vector - exact.vector).max() < 0.05
+
+
+@pytest.mark.parametrize(("kernel", "stride"), [(3, 2), (5, 2), (7, 4), (2, 2), (1, 3)])
+def test_strides_that_end_in_a_single_column(kernel: int, stride: int) -> None:
+    plain = nn.Conv2d(3, 5, kernel, stride, kernel // 2)
+    careful = copy.deepcopy(plain)
+    careful.__class__ = _Strided
+    for width in range(kernel, 12):
+        rows = torch.randn(2, 3, 9, width)
+        assert torch.allclose(plain(rows), careful(rows), atol=1e-6)
 
 
 def test_no_room_for_that_file_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:

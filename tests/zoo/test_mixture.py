@@ -12,12 +12,13 @@ import pytest
 import torch
 from PIL import Image
 
+from sr_cli.cli.export import _stem
 from sr_cli.inference import onnx_file
 from sr_cli.inference.errors import InferenceError
 from sr_cli.opening import open_model
 from sr_cli.zoo.loading import load
 from sr_cli.zoo.manifest import DEFAULT_MODEL, SHARP_MODEL, ZooError
-from sr_cli.zoo.mixture import Mixture, mixed, parse
+from sr_cli.zoo.mixture import Mixture, mixed, parse, short
 from tests.conftest import Outcome, scene
 
 
@@ -29,6 +30,8 @@ def test_names_of_mixtures_are_told_from_others() -> None:
     assert parse("a+b:.5") == parse("a+b:0.50") == Mixture("a", "b", 0.5)
     for name in ("dan-real-x4", "a+b.safetensors", "hf:o/r/f", "c/a+b", "a:0.5"):
         assert parse(name) is None
+    for name in ("a+b-0.3.onnx", "a+b:0.3.onnx", "a+b:x.onnx"):  # what one was exported in
+        assert parse(name) is None and short(name) == name
     for name in ("a+b", "a+b:", "a+b:x", "dan-real-x4+dan-real-gan-x4"):
         with pytest.raises(ZooError, match=r"write FIRST\+SECOND:SHARE"):
             parse(name)
@@ -97,3 +100,4 @@ def test_a_mixture_is_exported_as_any_other_model(
     assert done.status == 0, done.err
     assert json.loads(done.out)["differences"] is not None  # held against the mixed network
     assert onnx_file.read(file).facts.layout == load(name).layout
+    assert _stem(name) == f"{DEFAULT_MODEL}+{SHARP_MODEL}-0.5"  # no file of Windows has a colon
