@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def estimate_degradation(
-    images: Annotated[list[str], typer.Argument(help="Pictures, folders or patterns.")],
+    images: Annotated[list[str], typer.Argument(help=options.INPUTS)],
     model: options.Model = DEFAULT_MODEL,
     recursive: Annotated[bool, typer.Option(help="Go into folders within folders.")] = False,
     device: options.Device = "auto",

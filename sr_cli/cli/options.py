@@ -8,6 +8,9 @@ from typing import Annotated
 
 import typer
 
+INPUTS = "Pictures, folders or patterns; - for a picture, or a list of names, on standard input."
+"""What commands that look at pictures say of theirs."""
+
 Model = Annotated[
     str,
     typer.Option(
@@ -56,7 +59,8 @@ class BackendName(StrEnum):
 Precision = Annotated[
     PrecisionName,
     typer.Option(
-        help="auto is bf16 where the processor computes in it, else fp16 on CUDA, else fp32."
+        help="auto is bf16 where the processor computes in it, else fp16 on CUDA, else fp32. fp16 "
+        "is for GPUs, int8 for CPUs and ONNX Runtime."
     ),
 ]
 Backend = Annotated[BackendName, typer.Option(help="What runs the network.")]

@@ -118,7 +118,11 @@ def train(
                 f"there is no run in {console.shown_path(out)} to resume; name its folder, or a "
                 "RECIPE to begin one there"
             )
-    chosen = load_recipe(recipe, set_ or ())
+    try:
+        chosen = load_recipe(recipe, set_ or ())
+    except RecipeError as error:
+        load_recipe(recipe)  # which raises where the recipe itself is to blame
+        raise typer.BadParameter(str(error), param_hint="--set") from None
     if show:
         console.out.print(shown(chosen), end="")
         return

@@ -31,10 +31,7 @@ if TYPE_CHECKING:
 def upscale(
     inputs: Annotated[
         list[str],
-        typer.Argument(
-            help="Pictures, folders or patterns; - for a picture, or a list of names, on standard "
-            "input."
-        ),
+        typer.Argument(help=options.INPUTS),
     ],
     out: Annotated[
         str | None,
@@ -42,7 +39,8 @@ def upscale(
             "-o",
             "--out",
             metavar="<path>",
-            help="A file for one picture, else a folder (made if missing); - for standard output.",
+            help="A file if it ends as a picture's name and there is one picture, else a folder "
+            "(made if missing); - for standard output.",
         ),
     ] = None,
     model: options.Model = DEFAULT_MODEL,
@@ -204,7 +202,7 @@ def _between(model: str, sharpness: float) -> str:
     if model not in (DEFAULT_MODEL, SHARP_MODEL):
         raise typer.BadParameter(
             f"--sharpness lies between {DEFAULT_MODEL} and {SHARP_MODEL}, so it goes without "
-            "--model; two others are mixed as --model FIRST+SECOND:SHARE"
+            "another --model; two others are mixed as --model FIRST+SECOND:SHARE"
         )
     share = f"{sharpness:.6f}".rstrip("0").rstrip(".")
     if share in ("0", "1"):

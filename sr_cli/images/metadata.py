@@ -11,6 +11,7 @@ from PIL import Image, ImageFile, TiffImagePlugin
 from sr_cli.images import exif
 
 _X_RESOLUTION = 282
+_EXTRA_SAMPLES = 338
 _SAID = ("Software", "XML:com.adobe.xmp")
 _TIFF_TAGS = (
     *(269, 270, 271, 272, 285, 286, 287, 297, 305, 306, 315, 316),
@@ -122,6 +123,14 @@ def colour_notes(image: ImageFile.ImageFile, data: bytes) -> tuple[str, ...]:
     told = "srgb" in image.info or image.info.get("icc_profile")
     if not told and isinstance(gamma, float) and gamma > 0 and abs(gamma / _GAMMA - 1) > 0.05:
         return (f"its gamma of {gamma:g} (gAMA) is not followed: its colours are taken for sRGB",)
+    return ()
+
+
+def channel_notes(image: ImageFile.ImageFile) -> tuple[str, ...]:
+    """What of a TIFF is neither colour nor transparency, as far as it says."""
+    extra: Any = getattr(image, "tag_v2", {}).get(_EXTRA_SAMPLES, ())
+    if isinstance(extra, tuple) and 0 in extra and not image.has_transparency_data:
+        return ("it has a channel of which it does not say what it is; that was left out",)
     return ()
 
 

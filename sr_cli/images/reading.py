@@ -106,6 +106,7 @@ def _decoded(data: bytes, suffix: str, max_pixels: int) -> Picture:
             *pixels.notes,
             *converted.notes,
             *metadata.colour_notes(image, data),
+            *metadata.channel_notes(image),
             *(("its EXIF data are damaged and were left out",) if damaged else ()),
             *_frame_notes(data),
             *_name_notes(source_format, suffix),

@@ -75,7 +75,7 @@ def card(model: Model, repo: str) -> str:
     blocks = [_front_matter(model), f"# {model.name}", f"{model.purpose}.", _usage(repo)]
     blocks += _facts(model)
     if model.figures:
-        blocks += ["## Measured", *_measured(model.figures)]
+        blocks += ["## Measured", *_measured(model.figures, repo)]
     if model.paper.figures:
         blocks += [f"## Reported by {model.paper.authors} for their own weights"]
         blocks += [_table(("Data", "Figures"), _reported(model.paper.figures))]
@@ -122,8 +122,12 @@ def _licence(model: Model) -> str:
     return model.licence.lower() if model.licence else "unknown"
 
 
+def _reference(repo: str) -> str:
+    return f"hf:{repo}/{WEIGHTS_NAME}"
+
+
 def _usage(repo: str) -> str:
-    reference = f"hf:{repo}/{WEIGHTS_NAME}"
+    reference = _reference(repo)
     return "\n".join(
         (
             "```sh",
@@ -159,7 +163,7 @@ def _facts(model: Model) -> Iterator[str]:
     yield _table(("What", "Value"), rows)
 
 
-def _measured(figures: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+def _measured(figures: Sequence[Mapping[str, Any]], repo: str) -> Iterator[str]:
     rows = []
     for figure in figures:
         for key, label in _MEASURES.items():
@@ -168,7 +172,10 @@ def _measured(figures: Sequence[Mapping[str, Any]]) -> Iterator[str]:
                 bicubic = str(figure.get(f"bicubic_{key}", "-"))
                 rows.append((where, label, str(figure[key]), bicubic, figure["date"]))
     yield _table(("Data and protocol", "Measure", "This model", "Bicubic", "Date"), rows)
-    yield "Repeatable from any folder of pictures: `sr-cli evaluate --data DIR --protocol NAME`."
+    yield (
+        "Repeatable from any folder of pictures: `sr-cli evaluate --data DIR --protocol NAME "
+        f"--model {_reference(repo)}`."
+    )
 
 
 def _reported(figures: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, ...]]:

@@ -136,7 +136,7 @@ def upload(folder: Path, repo: str, *, private: bool = False) -> str:
     Raises:
         ZooError: Nobody is logged in, or the Hub refuses.
     """
-    from huggingface_hub import HfApi
+    from huggingface_hub import HfApi, constants
 
     _quiet()
     api = HfApi(library_name="sr-cli", library_version=__version__)
@@ -151,6 +151,11 @@ def upload(folder: Path, repo: str, *, private: bool = False) -> str:
             raise ZooError(
                 f"The Hub does not let you write to {repo}. Log in with `hf auth login`, or put a "
                 "token with write access into HF_TOKEN."
+            ) from None
+        if _is_of_the_network(error):
+            raise ZooError(
+                f"Cannot publish to {repo}: {constants.ENDPOINT} cannot be reached. Connect to the "
+                "internet, or write the files with --dry-run."
             ) from None
         raise ZooError(f"Cannot publish to {repo}: {_reason(error)}") from None
     return str(done.commit_url)
@@ -197,6 +202,13 @@ def _explained(file: HubFile, error: Exception) -> str:
     if _status(error) == 401:
         return f"The Hub does not accept your token for {repo}. Log in anew with `hf auth login`."
     return f"Cannot fetch {name} of {repo}: {_reason(error)} Try again later."
+
+
+def _is_of_the_network(error: Exception) -> bool:
+    """Whether nobody answered, whichever HTTP library is beneath the client."""
+    library = type(error).__module__.partition(".")[0]
+    beneath = library.startswith("httpx") or library in ("requests", "urllib3")
+    return _status(error) is None and (beneath or isinstance(error, ConnectionError))
 
 
 def _status(error: Exception) -> int | None:

@@ -72,6 +72,11 @@ def section(name: str, callback: Callable[..., Any]) -> Iterator[str]:
     for line in inspect.cleandoc(callback.__doc__ or "").splitlines():
         example = line.removeprefix("Example: ")
         yield f"{line}\n" if example == line else f"    {example}\n"
+    yield from table(callback)
+
+
+def table(callback: Callable[..., Any]) -> Iterator[str]:
+    """Arguments and options with what they mean."""
     yield "\n| | |\n|---|---|\n"
     hints = get_type_hints(callback, include_extras=True)
     for name, parameter in inspect.signature(callback).parameters.items():
@@ -80,10 +85,19 @@ def section(name: str, callback: Callable[..., Any]) -> Iterator[str]:
             yield f"| {spelled(name, kind, said)} | {meaning(kind, said, parameter.default)} |\n"
 
 
+def of_the_program() -> Iterator[str]:
+    """Options that come before the command."""
+    assert app.registered_callback is not None and app.registered_callback.callback is not None
+    callback = app.registered_callback.callback
+    yield "\n## sr-cli\n\nBefore the command, as in `sr-cli --debug upscale photo.jpg`:\n"
+    yield from table(callback)
+
+
 def page() -> str:
-    return HEAD + "".join(
-        part for name, one in commands(app, "sr-cli") for part in section(name, one)
-    )
+    parts = [HEAD, *of_the_program()]
+    for name, one in commands(app, "sr-cli"):
+        parts += section(name, one)
+    return "".join(parts)
 
 
 def test_the_page_of_commands_is_what_the_program_says() -> None:

@@ -48,6 +48,7 @@ def test_the_lines_of_pictures(program: Program, tmp_path: Path, tiny_weights: P
 
 def test_the_lines_of_files(program: Program, tmp_path: Path, tiny_weights: Path) -> None:
     made = ("export-onnx", "-m", tiny_weights, "-o", tmp_path / "x.onnx", "--no-verify", "--json")
+    published = ("models", "publish", tiny_weights, "--repo", "a/b", "-o", tmp_path / "published")
     converted = ("convert", tiny_weights, tmp_path / "x.safetensors", "--json")
     for name, run in (
         ("`export-onnx`", made),
@@ -55,6 +56,7 @@ def test_the_lines_of_files(program: Program, tmp_path: Path, tiny_weights: Path
         ("`models path`", ("models", "path", "--json")),
         ("`models pull`", ("models", "pull", "dan-real-x4", "--json")),
         ("`models verify`", ("models", "verify", "dan-real-x4", "--json")),
+        ("`models publish`", (*published, "--dry-run", "--json")),
     ):
         assert printed(program(*run)) == [keys("The others", name) - {"no", "verify"}], name
 

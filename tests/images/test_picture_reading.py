@@ -331,6 +331,15 @@ def test_tiff_where_zero_is_white():
     assert read(io.BytesIO(data)).rgb[0, :, 0].tolist() == [1.0, 0.0]
 
 
+@pytest.mark.parametrize(("kind", "told"), [(0, True), (2, False)])
+def test_a_channel_that_is_nothing_known_is_left_out_with_a_note(kind, told):
+    data = bytearray(stream_of(Image.new("RGBA", (4, 3), (10, 20, 30, 40)), "TIFF").getvalue())
+    data[data.index(struct.pack("<HHI", 338, 3, 1)) + 8] = kind
+    picture = read(io.BytesIO(data))
+    notes = [note for note in picture.metadata.notes if "does not say what it is" in note]
+    assert bool(notes) == told and (picture.alpha is None) == told
+
+
 @pytest.mark.parametrize("format", ["GIF", "TIFF", "WEBP", "PNG"])
 def test_only_the_first_frame_is_read_and_a_note_says_so(format):
     first, second, third = (Image.new("RGB", (8, 8), colour) for colour in ("red", "green", "blue"))

@@ -310,13 +310,22 @@ def test_manifests_know_every_degradation() -> None:
     assert set(kinds) <= set(PRESETS) and len(kinds) == len(set(kinds))
 
 
-def test_the_program_lists_and_shows_recipes(program: Callable[..., Outcome]) -> None:
+def test_the_program_lists_and_shows_recipes(
+    program: Callable[..., Outcome], tmp_path: Path
+) -> None:
     listed = program("train", "--list")
     assert listed.status == 0 and len(listed.out.splitlines()) == len(recipe_names())
     whole = program("train", "dan-blur-x2", "--show", "--set", "phase.0.batch=7")
     assert whole.status == 0 and "batch = 7" in whole.out and 'family = "DAN"' in whole.out
     wrong = program("train", "dan-blur-x2", "--show", "--set", "phase.0.batches=7")
-    assert wrong.status == 1 and "Did you mean 'phase.0.batch'?" in wrong.err
+    told = " ".join(wrong.err.replace("\u2502", " ").split())
+    assert wrong.status == 2 and "--set" in told and "Did you mean 'phase.0.batch'?" in told
+    # What is not the command line's fault is no misuse of it.
+    own = tmp_path / "own.toml"
+    own.write_text('extends = "dan-blur-x2"\nname = "own"\nbatches = 7\n', encoding="utf-8")
+    for recipe in (own, "dan-blur-x5"):
+        wrong = program("train", recipe, "--show", "--set", "phase.0.batch=7")
+        assert wrong.status == 1 and wrong.err.startswith("sr-cli: ")
 
 
 def test_what_toml_takes_only_escaped_is_shown_so(tmp_path: Path) -> None:

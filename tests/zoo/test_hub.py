@@ -148,6 +148,9 @@ def test_no_server_no_file(client: Client) -> None:
     # Port 9 discards; nothing listens there.
     done = client.run("models", "pull", REFERENCE, HF_ENDPOINT="http://127.0.0.1:9")
     one_sentence(done, "http://127.0.0.1:9", "cannot be reached")
+    command = ("models", "publish", "dan-real-x4", "--repo", "me/dan")
+    for more in ({"HF_ENDPOINT": "http://127.0.0.1:9"}, {"HF_HUB_OFFLINE": "1"}):
+        one_sentence(client.run(*command, HF_TOKEN=TOKEN, **more), "cannot be reached", "--dry-run")
 
 
 def test_what_the_hub_does_not_have_is_named(client: Client) -> None:
