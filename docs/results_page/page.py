@@ -93,8 +93,8 @@ The middles ({side} pixels) of the photographs of `{data}`, shrunk and nothing e
 error of the mean, and the picture that fares worst. By means of squares, by bicubic interpolation
 with antialiasing, by Lanczos: cameras and programs shrink in many ways, and a model that takes one
 for a blur sharpens what is sharp. At x2 stand models of x4, too, as `upscale --outscale 2` uses
-them. The worst is always the middle of 08.png, nearly flat, where interpolation is at 55 dB and a
-level or two of anything costs decibels.
+them. The worst is always the middle of 08.png, nearly flat, where interpolation is at 55 dB and
+half a level costs decibels; entry 30 of [training-log.md](training-log.md) says what of.
 """
 WORDS = """
 How often the sentence behind "In short" is right ([measure_words.py](measure_words.py): protocol
@@ -171,8 +171,7 @@ Of the models of the zoo these can be repeated by anybody (those with `--feature
 two files that [data.md](data.md) names). Names that end in `.safetensors` are of
 files: `told` and `estimating` are the two runs of entry 18 of [training-log.md](training-log.md),
 `edsr-*` the twins of entries 12 to 14, none of which is in this repository; `dan-*` beside the
-twins are released weights, dan-blur-* as they were in float16, but for dan-real-x4.safetensors and
-dan-blur-x2.safetensors, which are those of entries 13 and 14."""
+twins are the weights of the same entries, in float16."""
 
 
 def _by_protocol(runs: Iterable[Run]) -> list[str]:
