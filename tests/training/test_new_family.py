@@ -126,7 +126,8 @@ def test_what_would_end_in_weights_that_nothing_opens_does_not_begin(
 ) -> None:
     run = tmp_path / "run"
     outcome = program("train", recipe, "--data", ASSETS, "--out", run, "--set", change)
-    assert outcome.status == 1
-    assert len(outcome.err.splitlines()) == 1
-    assert re.search(message, outcome.err), outcome.err
+    # What is wrong with a key is the command line's fault, what does not fit together the recipe's.
+    assert outcome.status == (2 if "'" in message.partition(" ")[0] else 1)
+    told = " ".join(outcome.err.replace("\u2502", " ").split())
+    assert re.search(message, told), told
     assert not run.exists()
