@@ -1,8 +1,10 @@
 """Weights in eight bits: half the file of float16, and the same pictures (docs/design-notes.md).
 
 Every row of a matrix, which is a filter of a convolution, becomes whole numbers from -127 to 127
-and a factor of its own.  What is small stays as it is: biases, learned vectors, slopes.  In a file
-the factors lie beside their tensor, under its name and `FACTORS`, and the header says so.
+and a factor of its own.  They are rounded so that filters and their kernels keep their sums, or
+flat ground would come out a little brighter or darker.  What is small stays as it is: biases,
+learned vectors, slopes.  In a file the factors lie beside their tensor, under its name and
+`FACTORS`, and the header says so.
 """
 
 from __future__ import annotations
@@ -45,10 +47,27 @@ def packed(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
             raise ValueError(f"'{name}' holds numbers that are not finite")
         factors = rows.abs().amax(1) / LARGEST
         # A row of zeros has no factor, and is none times any.
-        whole = (rows / factors.where(factors > 0, 1)[:, None]).round()
+        whole = _rounded(rows / factors.where(factors > 0, 1)[:, None], value[0, 0].numel())
         found[name] = whole.clamp(-LARGEST, LARGEST).to(torch.int8).reshape(value.shape)
         found[name + FACTORS] = factors
     return found
+
+
+def _rounded(rows: Tensor, kernel: int) -> Tensor:
+    """Each number rounded up or down so that a row's sum is off by at most a half, and by little
+    more the sum of each kernel, of that many numbers, in it.  Whole numbers stay.
+
+    A picture's flat parts see only sums, and there the roundings of hundreds of numbers add up.
+    """
+    whole = rows.round()
+    for length in (kernel, rows.shape[1]):
+        off = (rows - whole).reshape(-1, length)
+        missing = off.sum(1, keepdim=True).round()
+        # The numbers that lost most are rounded up instead, or those that gained most down.
+        rank = off.argsort(dim=1, descending=True, stable=True).argsort(dim=1)
+        change = (rank < missing).float() - (rank >= length + missing).float()
+        whole += change.reshape(whole.shape)
+    return whole
 
 
 def unpacked(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -32,7 +32,7 @@ def small(tmp_path: Path, state: dict[str, Tensor]) -> Path:
     return path
 
 
-def test_a_weight_is_off_by_half_a_step_of_its_row(state: dict[str, Tensor]) -> None:
+def test_a_weight_is_rounded_up_or_down(state: dict[str, Tensor]) -> None:
     packed = compact.packed(state)
     found = compact.unpacked(packed)
     assert found.keys() == state.keys()
@@ -44,7 +44,16 @@ def test_a_weight_is_off_by_half_a_step_of_its_row(state: dict[str, Tensor]) -> 
             continue
         step = value.abs().flatten(1).amax(1) / 127
         off = (found[name] - value).abs().flatten(1).amax(1)
-        assert (off <= 0.501 * step).all() and off.max() > 0, name
+        assert (off <= 1.001 * step).all() and off.max() > 0, name
+
+
+def test_filters_and_their_kernels_keep_their_sums() -> None:
+    """To the nearest, kernels here are off by 0.86 steps (rms), filters by up to 34."""
+    filters = torch.rand(16, 400, 3, 3, generator=torch.Generator().manual_seed(0)) - 0.3
+    off = compact.unpacked(compact.packed({"w": filters}))["w"] - filters
+    off /= (filters.abs().amax((1, 2, 3)) / 127)[:, None, None, None]
+    assert off.sum((1, 2, 3)).abs().max() < 0.51
+    assert off.sum((2, 3)).pow(2).mean() < 0.35**2
 
 
 def test_rows_keep_their_own_range() -> None:
