@@ -42,7 +42,7 @@ class Average(Generic[N]):
     @torch.no_grad()
     def follow(self, network: N) -> None:
         """Take one step towards the network's weights; buffers stay what own passes have made."""
-        weight = 1 - min(self.decay, (1 + self.steps) / (4 + self.steps)) if self.decay else 1.0
+        weight = 1 - min(self.decay, (1 + self.steps) / (4 + self.steps))
         torch._foreach_lerp_(
             list(self.network.parameters()),
             [p.detach() for p in network.parameters()],

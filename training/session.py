@@ -10,6 +10,7 @@ from types import FrameType
 
 import torch
 
+from sr_cli.inference.errors import out_of_memory
 from sr_cli.temporary import claimed
 from sr_cli.zoo.card import CARD_NAME
 from training import record
@@ -23,6 +24,13 @@ from training.trainer import Options, Progress, Trainer, TrainingError
 
 HOST_THREADS = 4
 """Of torch on the processor, beside a GPU."""
+
+
+_TOO_LARGE = (
+    "There is not enough memory for a step. Smaller batches need less (--set phase.0.batch=N, and "
+    "so on for later phases), and so does the same batch in parts (--set phase.0.accumulate=2). "
+    "What was saved stays: --resume goes on from it."
+)
 
 
 def run_session(
@@ -140,8 +148,13 @@ def _trained(
         bar(progress.step, progress.steps)
         tell(_line(progress))
 
-    with _stopping_cleanly(trainer):
-        finished = trainer.run(watch, tell)
+    try:
+        with _stopping_cleanly(trainer):
+            finished = trainer.run(watch, tell)
+    except Exception as error:
+        if out_of_memory(error):
+            raise TrainingError(_TOO_LARGE) from error
+        raise
     if not trainer.processes.main:
         return ""
     if finished:

@@ -293,7 +293,7 @@ def reason(error: Exception) -> str:
         Exception: The error itself, if it is a bug and --debug asks for its traceback.
     """
     from sr_cli.images import PictureError
-    from sr_cli.inference.errors import InferenceError
+    from sr_cli.inference.errors import InferenceError, out_of_memory
     from sr_cli.temporary import APPEARED, AppearedError
 
     if isinstance(error, PictureError | InferenceError | _NotTriedError):
@@ -302,10 +302,8 @@ def reason(error: Exception) -> str:
         return APPEARED
     if isinstance(error, OSError):
         return os.strerror(error.errno) if error.errno else str(error)
-    if isinstance(error, MemoryError) or (
-        isinstance(error, RuntimeError) and "memory" in str(error)
-    ):
-        return "there is not enough memory for it; a smaller --tile needs less"
+    if out_of_memory(error):
+        return "there is not enough memory for it"
     if "--debug" in sys.argv:
         raise error
     return f"internal error: {error!r}; this is a bug, and `sr-cli --debug ...` shows where"

@@ -140,7 +140,7 @@ def harmless(text: str) -> str:
     return text.translate(_CONTROLS)
 
 
-def out_of_disk(error: OSError) -> str:
+def system_error(error: OSError) -> str:
     """An operating system's error as a sentence."""
     from sr_cli.temporary import AppearedError
 

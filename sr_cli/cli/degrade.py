@@ -204,14 +204,21 @@ def _degraded(source: Source, how: _Way, seed: int) -> tuple[Floats, dict[str, A
 def _write(target: Path, rgb: Floats, facts: dict[str, Any], *, keep: bool) -> None:
     """Both files, or neither; see `sr_cli.temporary.replacing`."""
     from sr_cli.images import Picture, prepare, write
-    from sr_cli.temporary import replacing
+    from sr_cli.temporary import AppearedError, replacing
 
     prepare(target, format="png", width=rgb.shape[1], height=rgb.shape[0])
-    # What was done takes its place only when the picture that it was done to has.
-    with replacing(target.with_suffix(".json"), keep=keep) as stream:
-        stream.write((json.dumps(facts, indent=1) + "\n").encode())
-        stream.flush()
-        write(Picture(rgb), target, keep=keep)
+    written = False
+    try:
+        # What was done takes its place only when the picture that it was done to has.
+        with replacing(target.with_suffix(".json"), keep=keep) as stream:
+            stream.write((json.dumps(facts, indent=1) + "\n").encode())
+            stream.flush()
+            write(Picture(rgb), target, keep=keep)
+            written = True
+    except AppearedError:
+        if written:  # and it was the other that has appeared
+            target.unlink(missing_ok=True)
+        raise
 
 
 _DECIMALS = 5
@@ -263,7 +270,7 @@ def _vector(path: Path) -> list[float]:
         return [float(number) for number in vector]
     except OSError as error:
         raise console.CommandError(f"Cannot read {path}: {error.strerror}.") from None
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError):
         raise console.CommandError(
             f"{path} holds no degradation vector of {len(TWO_STAGE)} numbers. Make one with "
             "`sr-cli estimate-degradation --json`."

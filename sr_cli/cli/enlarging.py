@@ -36,7 +36,7 @@ class ColorName(StrEnum):
     SRGB = "srgb"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Job:
     """What is the same for every picture of a batch."""
 
@@ -73,7 +73,7 @@ class Taken:
     seconds: float
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Made:
     """A picture that has been enlarged."""
 
@@ -300,24 +300,38 @@ def _enlarged(job: Job, taken: Taken, progress: Callable[[float, float], None]) 
     notes = [*picture.metadata.notes, *losses(large, taken.format), *result.notes]
     if result.seams == "blended":
         notes.append("its tiles overlap and are blended: this network cannot be cut without seams")
-    shown = _Detail(picture, job.outscale) if job.report else None
+    shown = _Detail(picture, job.outscale, (large.width, large.height)) if job.report else None
     if shown:
         shown.see(0, large.rgb, large.alpha)
     return Made(
-        *(taken.source, taken.target, large, large.width, large.height, taken.format),
-        *(taken.replaces, _listed(result.vector), result.tiles, notes),
-        shown.before_and_after() if shown else None,
+        source=taken.source,
+        target=taken.target,
+        picture=large,
+        width=large.width,
+        height=large.height,
+        format=taken.format,
+        replaces=taken.replaces,
+        vector=_listed(result.vector),
+        tiles=result.tiles,
+        notes=notes,
+        detail=shown.before_and_after() if shown else None,
     )
 
 
 class _Detail:
     """The part of a picture that the report shows, taken from the result's rows as they come."""
 
-    def __init__(self, picture: Picture, scale: float) -> None:
+    def __init__(self, picture: Picture, scale: float, result: tuple[int, int]) -> None:
         from sr_cli.images.preview import busiest, enlarged_detail
 
+        def enlarged(first: int, last: int, side: int) -> tuple[int, int]:
+            """At least a pixel, where ``--outscale`` makes a picture small."""
+            begin = min(round(first * scale), side - 1)
+            return begin, max(round(last * scale), begin + 1)
+
         place = busiest(picture.rgb, picture.alpha)
-        self.there = tuple(round(side * scale) for side in place)
+        width, height = result
+        self.there = (*enlarged(*place[:2], height), *enlarged(*place[2:], width))
         top, bottom, left, right = self.there
         size = right - left, bottom - top
         self.before = enlarged_detail(picture.rgb, picture.alpha, place, size)
@@ -349,7 +363,7 @@ def _grown(job: Job, taken: Taken, progress: Callable[[float, float], None]) -> 
     picture, scale = taken.picture, job.model.scale
     growing = job.model.engine.grow(visible_rgb(picture), job.tile, progress)
     width, height = picture.width * scale, picture.height * scale
-    shown = _Detail(picture, scale) if job.report else None
+    shown = _Detail(picture, scale, (width, height)) if job.report else None
 
     def rows() -> Iterator[tuple[Floats, Floats | None]]:
         top = 0
@@ -377,9 +391,17 @@ def _grown(job: Job, taken: Taken, progress: Callable[[float, float], None]) -> 
     )
     notes = [*picture.metadata.notes, *losses(picture, taken.format), *growing.notes]
     return Made(
-        *(taken.source, taken.target, None, width, height, taken.format),
-        *(taken.replaces, _listed(growing.vector), growing.tiles, notes),
-        shown.before_and_after() if shown else None,
+        source=taken.source,
+        target=taken.target,
+        picture=None,
+        width=width,
+        height=height,
+        format=taken.format,
+        replaces=taken.replaces,
+        vector=_listed(growing.vector),
+        tiles=growing.tiles,
+        notes=notes,
+        detail=shown.before_and_after() if shown else None,
     )
 
 

@@ -11,6 +11,7 @@ import typer
 
 from sr_cli.cli import console, options, side_outputs
 from sr_cli.zoo.manifest import DEFAULT_MODEL
+from sr_cli.zoo.mixture import short
 
 
 class ExportPrecision(StrEnum):
@@ -95,7 +96,8 @@ def export_onnx(
 
 def _stem(model: str) -> str:
     """What a file is called after a model."""
-    name = model.removeprefix("hf:").partition("@")[0].rsplit("/", 1)[-1]
+    hub = model.startswith("hf:")  # only there does an @ name a revision
+    name = short(model.removeprefix("hf:").partition("@")[0] if hub else model)
     known = (".safetensors", ".pth", ".pt", ".ckpt", ".onnx")
     stem = next((name.removesuffix(one) for one in known if name.endswith(one)), name)
     return stem.replace(":", "-")  # a mixture's share: no file of Windows may be called so

@@ -94,16 +94,20 @@ def run() -> None:
     except Exception as error:
         if "--debug" in sys.argv:
             raise
+        from sr_cli.inference.errors import out_of_memory
+
         if isinstance(error, console.known_errors()):
             console.complain(f"sr-cli: {error}")
         elif isinstance(error, OSError):
-            console.complain(f"sr-cli: {console.out_of_disk(error)}")
+            console.complain(f"sr-cli: {console.system_error(error)}")
             _settle_output()
         elif isinstance(error, ModuleNotFoundError) and error.name == "torch":
             console.complain(
                 "sr-cli: torch, which this needs, is not installed: pip install torch. Without it, "
                 "upscale and estimate-degradation run files that export-onnx made."
             )
+        elif out_of_memory(error):
+            console.complain("sr-cli: there is not enough memory for this.")
         else:
             console.complain(
                 f"sr-cli: internal error: {error!r}. This is a bug; `sr-cli --debug ...` shows "

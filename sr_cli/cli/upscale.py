@@ -160,8 +160,21 @@ def upscale(
     factor = outscale or opened[0].scale
     jobs = [
         Job(
-            *(one, side, 8 if tta else 1, factor, format, quality, color, max_pixels),
-            *(skip_existing, overwrite, as_json, page, len(opened) == 1, piped, brief),
+            model=one,
+            tile=side,
+            orientations=8 if tta else 1,
+            outscale=factor,
+            format=format,
+            quality=quality,
+            color=color,
+            max_pixels=max_pixels,
+            skip_existing=skip_existing,
+            overwrite=overwrite,
+            as_json=as_json,
+            report=page,
+            alone=len(opened) == 1,
+            piped=piped,
+            brief=brief,
         )
         for one in opened
     ]
@@ -181,7 +194,7 @@ def upscale(
         try:
             told()
         except OSError as error:  # which must not hide what has ended the work
-            console.complain(f"sr-cli: {console.out_of_disk(error)}")
+            console.complain(f"sr-cli: {console.system_error(error)}")
         raise
     told()
     if tally.failures:

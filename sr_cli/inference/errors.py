@@ -1,5 +1,23 @@
 """What goes wrong for reasons that users can do something about."""
 
+from __future__ import annotations
+
+import re
+
+_OUT_OF_MEMORY = re.compile(
+    # torch on a CPU: its allocator, in other words on each system, and oneDNN, which says no more.
+    "DefaultCPUAllocator|not enough memory|could not create a primitive"
+    # torch on GPUs: itself, the drivers, cuBLAS and cuDNN.
+    "|out of memory|CUBLAS_STATUS_ALLOC_FAILED|CUDNN_STATUS_ALLOC_FAILED|DEVICE_ALLOCATION_FAILED"
+    # ONNX Runtime
+    r"|Failed to allocate|bad_?alloc|bad allocation|CUDA failure 2\b"
+)
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory ran out, of the computer or of its accelerator."""
+    return isinstance(error, MemoryError) or bool(_OUT_OF_MEMORY.search(str(error)))
+
 
 class InferenceError(Exception):
     """A model that cannot run as asked; the message says what would do."""

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sr_cli.inference.alone import ALONE
-from sr_cli.inference.errors import InferenceError
+from sr_cli.inference.errors import InferenceError, out_of_memory
 from sr_cli.inference.onnx_file import OnnxFile, damaged, has_halves, widened
 from sr_cli.inference.plan import Step
 from sr_cli.inference.runtime import ort
@@ -231,10 +231,7 @@ class OnnxBackend:
         return array.astype(np.float32, copy=False)
 
     def ran_out_of_memory(self, error: Exception) -> bool:
-        told = r"Failed to allocate|bad_?alloc|bad allocation|out of memory|CUDA failure 2\b"
-        return isinstance(error, MemoryError) or (
-            isinstance(error, ERRORS) and bool(re.search(told, str(error)))
-        )
+        return isinstance(error, (MemoryError, *ERRORS)) and out_of_memory(error)
 
 
 def _fitting(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
@@ -68,5 +70,5 @@ def resize(
 
 
 def scaled(side: int, factor: float) -> int:
-    """A side of a picture that is enlarged by any factor; at least one pixel."""
-    return max(1, round(side * factor))
+    """A side of a picture that is enlarged by any factor; at least 1, at most `sys.maxsize`."""
+    return max(1, round(min(side * factor, sys.maxsize)))

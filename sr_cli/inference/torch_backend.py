@@ -16,17 +16,10 @@ from torch.nn import functional
 
 from sr_cli.inference.backend import Precision
 from sr_cli.inference.engine import Engine
+from sr_cli.inference.errors import out_of_memory
 from sr_cli.inference.plan import Step, steps_of
 from sr_cli.networks.stages import SuperResolver
 
-OUT_OF_MEMORY = (
-    *("DefaultCPUAllocator", "not enough memory", "could not create a primitive"),
-    *("MPS backend out of memory", "CUDA error: out of memory"),
-    *("CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED", "DEVICE_ALLOCATION_FAILED"),
-)
-"""What a `RuntimeError` says where memory ran out.  On a CPU: by torch's allocator, in other words
-on each system, or by oneDNN, which says no more than that.  On Apple's GPUs and on CUDA, where what
-torch itself allocates is a `torch.OutOfMemoryError`: by the driver and by cuBLAS and cuDNN."""
 DOUBLE = ("cpu", "cuda")
 """Kinds of devices that are known to have float64; MPS has none, nor have some of Intel's GPUs."""
 HALVES: dict[Precision, torch.dtype] = {"fp16": torch.float16, "bf16": torch.bfloat16}
@@ -140,9 +133,7 @@ class TorchBackend:
         return values
 
     def ran_out_of_memory(self, error: Exception) -> bool:
-        told = isinstance(error, MemoryError | torch.OutOfMemoryError) or (
-            isinstance(error, RuntimeError) and any(one in str(error) for one in OUT_OF_MEMORY)
-        )
+        told = isinstance(error, MemoryError | RuntimeError) and out_of_memory(error)
         if told and self.place.type == "cuda":
             torch.cuda.empty_cache()
         if told and self.place.type == "mps":

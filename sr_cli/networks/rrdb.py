@@ -46,7 +46,7 @@ class RRDBNet(SuperResolver):
     ) -> None:
         super().__init__()
         steps = (scale * unshuffle).bit_length() - 1
-        if scale < 1 or 2**steps != scale * unshuffle:
+        if 2**steps != scale * unshuffle:
             raise ValueError(f"scale must be a power of two, not {scale}")
         self.scale = scale
         self.unshuffle = unshuffle

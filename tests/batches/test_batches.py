@@ -334,7 +334,13 @@ def test_too_little_memory_is_a_sentence(
 
     monkeypatch.setattr(Engine, "upscale", greedy)
     outcome = upscale(draw(here / "a.png"))
-    assert outcome.status == 1 and "a smaller --tile needs less" in outcome.err
+    assert outcome.status == 1 and "not enough memory for it" in outcome.err
+
+
+def test_not_every_error_that_speaks_of_memory_is_too_little_of_it() -> None:
+    assert "internal error" in batch.reason(
+        RuntimeError("CUDA error: an illegal memory access was encountered")
+    )
 
 
 def test_what_the_system_says_is_a_reason_with_and_without_a_number() -> None:

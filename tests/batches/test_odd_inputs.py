@@ -275,6 +275,16 @@ def test_results_of_equal_names_below_their_folder_are_not_enlarged_again(
     assert names(here / "in" / "large") == made and not (here / "in" / "large" / "large").exists()
 
 
+@pytest.mark.parametrize("size", [(4, 4), (4, 300)])
+def test_a_report_shows_what_hardly_anything_is_left_of(
+    upscale: Upscale, here: Path, size: tuple[int, int]
+) -> None:
+    draw(here / "a.png", size=size)
+    outcome = upscale("a.png", "--outscale", "0.1", "--report", "page.html")
+    assert outcome.status == 0, outcome.err
+    assert "data:image/jpeg" in (here / "page.html").read_text(encoding="utf-8")
+
+
 def test_a_report_tells_what_was_skipped_and_is_there_after_an_interrupt(
     upscale: Upscale, here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -24,8 +24,8 @@ HEAD = """# Commands
 What `--help` says of every command, made by
 `SR_CLI_WRITE_DOCS=1 pytest tests/cli/test_commands_page.py`; the tests fail if this page is not
 what the program says. Exit status: 0 all done, 1 something failed, 2 misused command line, 130
-interrupted, 143 terminated, 129 its terminal closed. Messages go to standard error, results and
-`--json` to standard output.
+interrupted, 143 terminated, 129 its terminal closed; but `train` saves and leaves with 0. Messages
+go to standard error, results and `--json` to standard output.
 """
 
 Said = OptionInfo | ArgumentInfo

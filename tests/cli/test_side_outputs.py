@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from sr_cli import images
 from sr_cli.cli import console, side_outputs
 from sr_cli.degradation.two_stage import SMALLEST_SIDE
 from sr_cli.images import DiskFullError
@@ -215,6 +216,23 @@ def test_degrade_goes_on_after_what_cannot_be_written(
     assert (tmp_path / "bad" / "zebra.json").is_file()
 
 
+def test_degrade_writes_no_picture_without_what_was_done_to_it(
+    program: Program, photo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    facts = tmp_path / "bad" / "photo.json"
+    right = images.write
+
+    def slow(*arguments: Any, **how: Any) -> None:
+        right(*arguments, **how)
+        facts.write_text("a diary")
+
+    monkeypatch.setattr(images, "write", slow)
+    outcome = program("degrade", photo, "-o", facts.parent)
+    assert outcome.status == 1 and "nothing was written" in outcome.err
+    assert [path.name for path in facts.parent.iterdir()] == [facts.name]
+    assert facts.read_text() == "a diary"
+
+
 @pytest.mark.parametrize(
     ("content", "complaint"),
     [
@@ -224,6 +242,7 @@ def test_degrade_goes_on_after_what_cannot_be_written(
         (json.dumps({"degradation": {"layout": None, "vector": [0] * 42}}), "no degradation"),
         (json.dumps({"degradation": {"vector": [0] * 41}}), "no degradation vector"),
         ('{"vector": [' + ", ".join(["NaN"] * 42) + "]}", "no degradation vector"),
+        (json.dumps({"vector": [10**400] * 42}), "no degradation vector"),
     ],
 )
 def test_what_cannot_be_replayed_is_told_apart(

@@ -20,6 +20,7 @@ import onnx
 import pytest
 from PIL import Image
 
+from sr_cli.cli.export import _stem
 from sr_cli.degradation.layout import TWO_STAGE
 from sr_cli.export import cache, making
 from sr_cli.inference.errors import InferenceError
@@ -91,6 +92,32 @@ def test_an_existing_file_and_wrong_names_are_refused(
     assert program(*calibrated, tmp_path).status == 2
     missing = program(*calibrated, tmp_path / "none", "--precision", "int8")
     assert missing.status == 1 and "There is no folder" in missing.err
+
+
+@pytest.mark.parametrize(
+    ("model", "stem"),
+    [
+        ("me@home/model.pth", "model"),
+        ("runs@2/ema.safetensors", "ema"),
+        (r"C:\weights\a.b.safetensors", "a.b"),
+        ("hf:me/dan@main", "dan"),
+        ("hf:me/dan", "dan"),
+        ("dan-real-x4", "dan-real-x4"),
+    ],
+)
+def test_a_file_is_called_after_the_model(model: str, stem: str) -> None:
+    assert _stem(model) == stem
+
+
+def test_too_little_memory_is_no_bug(
+    tiny_weights: Path, tmp_path: Path, program: Program, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def made(*_: Any) -> Any:
+        raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory")
+
+    monkeypatch.setattr(making, "made", made)
+    outcome = program("export-onnx", "-m", tiny_weights, "-o", tmp_path / "model.onnx")
+    assert (outcome.status, outcome.err) == (1, "sr-cli: there is not enough memory for this.\n")
 
 
 def test_a_file_that_appears_meanwhile_is_kept(

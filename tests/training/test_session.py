@@ -19,6 +19,7 @@ from sr_cli.temporary import claimed
 from tests.conftest import Outcome, scene
 from tests.training.conftest import CPU
 from training import checkpoint
+from training.learner import Learner
 from training.options import Options
 from training.processes import Processes
 from training.recipe import load_recipe
@@ -281,6 +282,28 @@ def test_two_runs_do_not_share_a_folder(small: Recipe, photographs: Path, tmp_pa
     assert any(held)
     with claimed(folder) as ours:
         assert ours
+
+
+def test_a_step_that_does_not_fit_into_memory_is_told(
+    small: Recipe, photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run(words: str) -> None:
+        def step(*_: object) -> None:
+            raise RuntimeError(words)
+
+        monkeypatch.setattr(Learner, "step", step)
+        run_session(
+            *(small, [photographs], None, tmp_path / "run", CPU),
+            options=Options(half=False),
+            resume=True,
+            tell=lambda _: None,
+            bar=lambda *_: None,
+        )
+
+    with pytest.raises(TrainingError, match=r"not enough memory for a step.*accumulate=2"):
+        run("CUDA out of memory. Tried to allocate 2.00 GiB")
+    with pytest.raises(RuntimeError, match="sizes do not match"):
+        run("sizes do not match")
 
 
 def test_a_folder_that_cannot_be_made_is_told(
