@@ -69,8 +69,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m training.average", description=__doc__)
     parser.add_argument("weights", type=Path, nargs="+", help="runs' ema.safetensors")
     parser.add_argument("--shares", type=float, nargs="+", help="how much each counts; else alike")
-    parser.add_argument("--out", type=Path, required=True, help="the safetensors file to write")
+    parser.add_argument("--out", type=Path, required=True, help="the .safetensors file to write")
+    parser.add_argument("--overwrite", action="store_true", help="replace OUT")
     options = parser.parse_args(arguments)
+    if options.out.suffix.lower() != ".safetensors":
+        parser.error(f"--out {options.out} must end in .safetensors")
+    if options.out.exists() and not options.overwrite:
+        parser.error(f"{options.out} is there already; --overwrite replaces it")
     try:
         files = [weights.read(path) for path in options.weights]
         state = mean([state for state, _ in files], options.shares)
@@ -85,7 +90,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         parser.error(f"{options.weights[0]} does not say which network it is of")
     try:
         kept = {k: v for k, v in weights.own_header(header).items() if k not in OF_ONE_RUN}
-        weights.write_with(options.out, state, kept)
+        weights.write_with(options.out, state, kept, keep=not options.overwrite)
     except OSError as error:
         parser.error(f"{options.out} cannot be written: {error.strerror}")
     sys.stdout.write(f"wrote the mean of {len(files)} to {options.out}\n")

@@ -24,14 +24,16 @@ from sr_cli.networks.dan import DAN
 from sr_cli.zoo import weights
 from sr_cli.zoo.manifest import ZooError
 from training.corpus import Corpus, CorpusError, read_corpus
-from training.degradations import Degrader, degrader
+from training.degradations import Degrader, degraded_centres, degrader
 from training.initial import channels_last
 from training.recipe import RecipeError, load_recipe
 
 SEED = 40_000
+FEWEST = 8
+"""Cases that a line is fitted to."""
 
 
-def calibrate(network: DAN, layout: Layout, estimate: Tensor, truth: Tensor) -> None:
+def calibrate(network: DAN, layout: Layout, estimate: Tensor, truth: Tensor) -> int:
     """Fold the best scale and offset of every number into the degradation tail, in place.
 
     Args:
@@ -39,6 +41,9 @@ def calibrate(network: DAN, layout: Layout, estimate: Tensor, truth: Tensor) -> 
         layout: What the numbers are.
         estimate: ``(N, D)`` of large pictures that are not used for measuring.
         truth: ``(N, D)`` as drawn.
+
+    Returns:
+        Of how many numbers there were enough cases; the others stay as they are.
     """
     applicable = torch.tensor([layout.applicable(row) for row in truth.tolist()])
     tail = network.degradation_tail
@@ -49,11 +54,12 @@ def calibrate(network: DAN, layout: Layout, estimate: Tensor, truth: Tensor) -> 
             scale, offset = line(estimate[chosen, p.index], truth[chosen, p.index])
             tail.weight[p.index] *= scale
             tail.bias[p.index] = tail.bias[p.index] * scale + offset
+    return int((applicable.sum(0) >= FEWEST).sum())
 
 
 def line(estimate: Tensor, truth: Tensor) -> tuple[float, float]:
     """Scale and offset of the least-squares line; never a falling one, which would be chance."""
-    if len(truth) < 8:
+    if len(truth) < FEWEST:
         return 1.0, 0.0
     a, b = estimate.double(), truth.double()
     spread = (a - a.mean()).square().sum()
@@ -69,17 +75,9 @@ def estimates(
     """Estimates and truths ``(N, D)`` of centre crops of a corpus, degraded with fixed seeds."""
     found: list[Tensor] = []
     truths: list[Tensor] = []
-    for number, picture in enumerate(corpus.pictures):
-        height, width = (min(crop, side // model.scale * model.scale) for side in picture.shape[:2])
-        top, left = (picture.shape[0] - height) // 2, (picture.shape[1] - width) // 2
-        centre = torch.from_numpy(picture[top : top + height, left : left + width].copy())
-        hr = centre.permute(2, 0, 1).unsqueeze(0).float() / 255
-        for repeat in range(repeats):
-            generator = torch.Generator().manual_seed(SEED + 1000 * number + repeat)
-            drawn = model.sample(1, generator)
-            lr = model.apply(hr, drawn, generator)
-            found.append(network.vector(lr.contiguous(memory_format=torch.channels_last)))
-            truths.append(model.vector(drawn))
+    for _, lr, drawn in degraded_centres(corpus, model, crop, repeats, SEED):
+        found.append(network.vector(lr.contiguous(memory_format=torch.channels_last)))
+        truths.append(model.vector(drawn))
     return torch.cat(found), torch.cat(truths)
 
 
@@ -89,7 +87,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("weights", type=Path, help="a run's ema.safetensors; rewritten")
     parser.add_argument("--recipe", required=True)
     parser.add_argument("--set", action="append", default=[], dest="changes")
-    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--data", type=Path, action="append", required=True, help="may be repeated")
     parser.add_argument("--crop", type=int, default=768, help="side of the high-resolution crops")
     parser.add_argument("--repeats", type=int, default=2)
     options = parser.parse_args(arguments)
@@ -108,16 +106,23 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if (network.scale, numbers) != (model.scale, len(model.layout)):
             parser.error(f"{options.weights} is of another scale or degradation than {recipe.name}")
         network.load_state_dict(state)
-        corpus = read_corpus([options.data], min(256, options.crop))
+        corpus = read_corpus(options.data, min(256, options.crop))
     except (RecipeError, ZooError, CorpusError, RuntimeError, TypeError) as error:
         parser.error(" ".join(str(error).splitlines()[:2]))
     estimate, truth = estimates(network, model, corpus, options.crop, options.repeats)
-    calibrate(network, model.layout, estimate, truth)
+    fitted = calibrate(network, model.layout, estimate, truth)
+    if not fitted:
+        parser.error(
+            f"{len(truth)} degraded pictures are too few for a line: every number wants "
+            f"{FEWEST} that it applies to. Take more --data or --repeats"
+        )
     try:
         weights.write_with(options.weights, network.state_dict(), weights.own_header(header))
     except OSError as error:
         parser.error(f"{options.weights} cannot be written: {error.strerror}")
-    sys.stdout.write(f"calibrated on {len(truth)} degraded pictures\n")
+    sys.stdout.write(
+        f"calibrated {fitted} of {len(model.layout)} numbers on {len(truth)} degraded pictures\n"
+    )
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import math
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,16 +16,21 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFile
 from torch import Tensor
 
+from sr_cli.images import MAX_PIXELS, headers
 from sr_cli.images.discovery import find_pictures
-from sr_cli.images.headers import FORMATS
+from sr_cli.images.quiet import quiet
 from sr_cli.images.samples import deep_gray
 from sr_cli.images.transparency import bleed
+from sr_cli.inference.memory import free_memory
 from sr_cli.temporary import mapped
+from training.journal import LOG_NAME
 
 Picture = NDArray[np.uint8]
 
 AT_ONCE = 32
 """Pictures that are decoded side by side at most."""
+MADE = ("strips", "degradation", "release")
+"""Folders of pictures that a run makes in its own: of results, and of what is held out."""
 BYTES_AT_ONCE = 400_000_000
 """Of their pixels, unless one alone has more."""
 
@@ -53,6 +59,8 @@ class Corpus:
     """Side of each picture over that of its file; empty if all are as they were."""
     others: int = 0
     """Pictures of kinds that are not read."""
+    spoiled: tuple[str, ...] = ()
+    """Names of what is unreadable."""
 
     @property
     def pictures(self) -> tuple[Picture, ...]:
@@ -98,32 +106,33 @@ def read_corpus(
         smallest: Pictures with a side shorter than this are left out and counted.
         shrunk: Each picture is there at these fractions of its sides, too, where that is not
             shorter than ``smallest``.
-        memory: Gigabytes to keep in memory; a larger corpus goes to a temporary file that is mapped
-            and vanishes with the process.
+        memory: Gigabytes to keep in memory; a larger corpus, or one that takes more than half of
+            what is free, goes to a temporary file that is mapped and vanishes with the process.
 
     Raises:
         CorpusError: No usable picture was found, or there is no room for the temporary file.
     """
     folders = list(folders)
     found: list[tuple[Path, tuple[int, int]]] = []
-    unreadable = too_small = 0
+    spoiled: list[str] = []
+    too_small = 0
     closed: list[OSError] = []
     others: list[Path] = []
     for path in _paths(folders, closed.append, others.append):
         try:
-            with _opened(path) as image:
+            with quiet(MAX_PIXELS), _opened(path) as image:
                 width, height = image.size
         except Exception:  # decoders that meet damaged bytes raise almost anything
-            unreadable += 1
+            spoiled.append(path.name)
             continue
         if min(width, height) < smallest:
             too_small += 1
         else:
             found.append((path, (height, width)))
-    unreadable += len(closed)
+    spoiled += [str(error.filename or error) for error in closed]
     copies = {path: _copies(shape, shrunk, smallest) for path, shape in found}
     size = sum(map(_bytes, copies.values()))
-    mapped = size > memory * 1e9
+    mapped = size > min(memory * 1e9, free_memory("cpu") / 2)
     pixels = _mapped_file(size) if mapped else np.empty(size, np.uint8)
     names: list[str] = []
     shapes: list[tuple[int, int]] = []
@@ -132,7 +141,7 @@ def read_corpus(
     end = 0
     for path, pictures in _decoded(copies):
         if not pictures:
-            unreadable += 1
+            spoiled.append(path.name)
             continue
         for (fraction, shape), picture in zip(copies[path], pictures, strict=True):
             pixels[3 * end : 3 * end + picture.size] = picture.reshape(-1)
@@ -145,7 +154,7 @@ def read_corpus(
         where = ", ".join(str(f) for f in folders)
         of_others = f", {len(others)} of kinds that are not read" if others else ""
         raise CorpusError(
-            f"No usable picture in {where} ({unreadable} unreadable, {too_small} smaller than "
+            f"No usable picture in {where} ({len(spoiled)} unreadable, {too_small} smaller than "
             f"{smallest} pixels{of_others}). Training needs photographs, larger than a crop."
         )
     flat = torch.from_numpy(pixels[: 3 * end]).view(-1, 3)
@@ -154,12 +163,29 @@ def read_corpus(
         tuple(shapes),
         tuple(offsets),
         tuple(names),
-        unreadable,
+        len(spoiled),
         too_small,
         mapped,
         tuple(sizes),
         len(others),
+        tuple(spoiled),
     )
+
+
+def in_both(folders: Iterable[Path], others: Iterable[Path]) -> int:
+    """How many pictures are found in both, by whatever name.
+
+    Raises:
+        CorpusError: One of them is no folder.
+    """
+    first, second = (
+        {path.resolve() for path in _paths(some, _ignored, _ignored)} for some in (folders, others)
+    )
+    return len(first & second)
+
+
+def _ignored(_: object) -> None:
+    """What was told before."""
 
 
 def _copies(
@@ -181,7 +207,10 @@ def _decoded(
     """Every file with its picture at all sizes, none if it cannot be read; in threads."""
     with ThreadPoolExecutor() as threads:
         for some in _batches({path: _bytes(all_) for path, all_ in copies.items()}):
-            yield from zip(some, threads.map(lambda p: _read(p, copies[p]), some), strict=True)
+            # For all of them: threads that ask each for itself wait for one another.
+            with quiet(MAX_PIXELS):
+                pictures = list(threads.map(lambda p: _read(p, copies[p]), some))
+            yield from zip(some, pictures, strict=True)
 
 
 def _batches(sizes: Mapping[Path, int]) -> Iterator[list[Path]]:
@@ -215,10 +244,17 @@ def _read(path: Path, copies: Sequence[tuple[float, tuple[int, int]]]) -> list[P
     ]
 
 
-def _opened(path: Path) -> ImageFile.ImageFile:
-    """By the decoders of `sr_cli.images` alone: others, such as EPS, run programs."""
-    Image.init()
-    return Image.open(path, formats=[name for name in FORMATS if name in Image.OPEN])
+@contextmanager
+def _opened(path: Path) -> Iterator[ImageFile.ImageFile]:
+    """By the decoders of `sr_cli.images` and within its limits: others, such as EPS, run programs.
+
+    Raises:
+        PictureError: No decoder knows the file, or its header claims what cannot be or is too much.
+    """
+    with path.open("rb") as stream:
+        image = headers.opened(stream)
+        headers.check_header(image, MAX_PIXELS, path.stat().st_size)
+        yield image
 
 
 def _eight_bits(image: ImageFile.ImageFile) -> Image.Image:
@@ -250,7 +286,9 @@ def _paths(
     for folder in folders:
         if not folder.is_dir():
             raise CorpusError(f"{folder} is not a folder. Name a folder of photographs.")
-        yield from find_pictures(folder, recursive=True, unreadable=unreadable, others=others)
+        for path in find_pictures(folder, recursive=True, unreadable=unreadable, others=others):
+            if not (path.parent.name in MADE and (path.parent.parent / LOG_NAME).is_file()):
+                yield path
 
 
 def _mapped_file(size: int) -> Picture:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -335,3 +336,31 @@ def principal_components(model: Degrader, count: int, draws: int = 30_000) -> Te
     strongest = vectors.flip(1)[:, :count]
     signs = strongest.gather(0, strongest.abs().argmax(0, keepdim=True)).sign()
     return (strongest * signs).float()
+
+
+def degraded_centres(
+    corpus: Corpus, model: Degrader, crop: int, repeats: int, seed: int
+) -> Iterator[tuple[Tensor, Tensor, Any]]:
+    """The middles of pictures, each degraded a few times, the same every time.
+
+    Args:
+        corpus: Pictures.
+        model: Degrades them.
+        crop: Side of what is cut, high-resolution pixels; of a shorter side, all is taken, and of
+            either no more than a multiple of the scale.
+        repeats: Degradations of each.
+        seed: Of the first.
+
+    Yields:
+        What was cut ``(1, 3, H, W)`` uint8, what became of it ``(1, 3, H/scale, W/scale)`` in
+        [0, 1], and the parameters that `Degrader.sample` drew.
+    """
+    for number, picture in enumerate(corpus.pictures):
+        height, width = (min(crop, side) // model.scale * model.scale for side in picture.shape[:2])
+        top, left = (picture.shape[0] - height) // 2, (picture.shape[1] - width) // 2
+        centre = torch.from_numpy(picture[top : top + height, left : left + width].copy())
+        hr = centre.permute(2, 0, 1).unsqueeze(0)
+        for repeat in range(repeats):
+            generator = torch.Generator().manual_seed(seed + 1000 * number + repeat)
+            drawn = model.sample(1, generator)
+            yield hr, model.apply(hr.float() / 255, drawn, generator), drawn

@@ -14,7 +14,7 @@ from sr_cli.images import PictureError
 from sr_cli.metrics.evaluation import CaseError, read_pair
 from sr_cli.metrics.pairs import PairError, recognise
 from training.corpus import Corpus, CorpusError
-from training.degradations import Degrader
+from training.degradations import Degrader, degraded_centres
 from training.losses.objective import Truth
 from training.schema import Validation
 
@@ -51,20 +51,14 @@ def degraded(corpus: Corpus, model: Degrader, options: Validation, truth: Truth)
     hr: list[Tensor] = []
     lr: list[Tensor] = []
     known: list[Tensor] = []
-    crop = options.side(model.scale) // model.scale * model.scale
-    for number, picture in enumerate(corpus.pictures):
-        top, left = (picture.shape[0] - crop) // 2, (picture.shape[1] - crop) // 2
-        centre = torch.from_numpy(picture[top : top + crop, left : left + crop].copy())
-        truth_picture = centre.permute(2, 0, 1).unsqueeze(0)
-        for repeat in range(options.degradations):
-            generator = torch.Generator().manual_seed(SEED + 1000 * number + repeat)
-            drawn = model.sample(1, generator)
-            lr.append(model.apply(truth_picture.float() / 255, drawn, generator))
-            hr.append(truth_picture)
-            if truth == "vector":
-                known.append(model.vector(drawn))
-            elif truth == "kernel":
-                known.append(model.kernels(drawn))
+    crop = options.side(model.scale)
+    for original, small, drawn in degraded_centres(corpus, model, crop, options.degradations, SEED):
+        hr.append(original)
+        lr.append(small)
+        if truth == "vector":
+            known.append(model.vector(drawn))
+        elif truth == "kernel":
+            known.append(model.kernels(drawn))
     margin = options.margin
     return HeldOut(
         F.pad(torch.cat(lr), [-margin] * 4),

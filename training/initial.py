@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TypeVar
@@ -17,9 +19,11 @@ from sr_cli.networks.edsr import EDSR
 from sr_cli.networks.keys import Renames, rename
 from sr_cli.networks.registry import family
 from sr_cli.networks.stages import SuperResolver
-from sr_cli.zoo import store, weights
+from sr_cli.temporary import replacing
+from sr_cli.zoo import hub, store, weights
+from sr_cli.zoo.card import told_start
 from sr_cli.zoo.loading import UnknownNetworkError, misfit, recognise, weights_file
-from sr_cli.zoo.manifest import ZooError, find
+from sr_cli.zoo.manifest import ZooError, find, of_numbers
 from training.degradations import Degrader, principal_components
 from training.recipe import RecipeError
 from training.schema import Recipe, Start
@@ -36,6 +40,10 @@ _OF_DAN: Renames = (
     (r"^image_tail\.2\.", "last."),
 )
 """What a DAN's head, Restorer and tail are called in its twin without an Estimator."""
+
+
+START = "start.json"
+"""Within the folder of a run that went on from earlier weights: what is told of them."""
 
 
 class TrainingError(Exception):
@@ -93,7 +101,8 @@ def _start_from(network: nn.Module, start: str, *, fitting: bool) -> int:
     """Load the weights of an earlier run in place of fresh ones, or those that fit: how many."""
     fresh = network.state_dict()
     try:
-        state, trained = _earlier(start)
+        state, header, path = _earlier(start)
+        trained = weights.told_options(header, path).get("iterations")
     except ZooError as error:
         raise TrainingError(f"Cannot start from {start}: {error}") from None
     if fitting:
@@ -114,15 +123,72 @@ def _start_from(network: nn.Module, start: str, *, fitting: bool) -> int:
     return len(state)
 
 
-def _earlier(start: str) -> tuple[Mapping[str, Tensor], int | None]:
-    """Weights in our names, and with how many iterations they were trained, if a header tells."""
+def _earlier(start: str) -> tuple[Mapping[str, Tensor], Mapping[str, str], Path]:
+    """Weights in our names, their header, and the file that holds them."""
     path = weights_file(start) or store.locate(find(start))
     try:
         known = recognise(path)
         state, header = known.state, known.header
     except UnknownNetworkError:  # parts of one
         state, header = weights.read(path)
-    return state, weights.told_options(header, path).get("iterations")
+    return state, header, path
+
+
+def begun_from(start: str | Path | None) -> dict[str, str]:
+    """What is to be told of the weights that a run goes on from (`sr_cli.zoo.card.START`).
+
+    A model of the zoo is known by its numbers, whatever file they are in.
+
+    Args:
+        start: As of `build_network`; nothing is told of fresh weights.
+
+    Raises:
+        TrainingError: They cannot be read.
+    """
+    if start is None:
+        return {}
+    try:
+        state, header, path = _earlier(str(start))
+        numbers = weights.digest(state)
+        known = of_numbers(numbers)
+    except ZooError as error:
+        raise TrainingError(f"Cannot start from {start}: {error}") from None
+    licence = known.licence if known else header.get("licence")
+    # The folders that a file lies in are nobody else's business.
+    name = str(start) if str(start).startswith(hub.PREFIX) else path.name
+    if "model" in header and header["model"] != path.stem:
+        name += f" of {header['model']}"
+    found = {"start": known.name if known else name, "start_numbers_sha256": numbers}
+    if licence:
+        found["start_licence"] = licence
+    if earlier := told_start(header):
+        before = [earlier.get(key) for key in ("start", "start_licence", "start_before")]
+        found["start_before"] = ", ".join(filter(None, before))
+    return found
+
+
+def keep_start(out: Path, start: Mapping[str, str]) -> None:
+    """Keep in a run's folder what is told of its start, since a resumed run is not told again.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    if start == kept_start(out):
+        return
+    if not start:
+        (out / START).unlink()
+        return
+    with replacing(out / START) as file:
+        file.write((json.dumps(start, indent=1) + "\n").encode())
+
+
+def kept_start(out: Path) -> dict[str, str]:
+    """What a run's folder keeps of its start; empty where it began with fresh weights."""
+    with contextlib.suppress(OSError, ValueError):
+        found = json.loads((out / START).read_text(encoding="utf-8"))
+        if isinstance(found, dict):
+            return told_start({key: str(value) for key, value in found.items()})
+    return {}
 
 
 @torch.no_grad()

@@ -9,6 +9,7 @@ A run packs itself when it finishes.  Once its ``ema.safetensors`` has been chan
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import sys
 from collections.abc import Iterator, Sequence
@@ -21,13 +22,13 @@ import torch
 from sr_cli.temporary import claimed
 from sr_cli.zoo import card, weights
 from sr_cli.zoo.loading import load
-from sr_cli.zoo.manifest import Model, ZooError
+from sr_cli.zoo.manifest import Model, ZooError, manifest
 from sr_cli.zoo.schema import SCHEMA_VERSION, problems
 from training import curves
 from training.journal import read_log
-from training.recipe import RecipeError, load_recipe
+from training.recipe import RecipeError, load_recipe, recipe_names
 from training.record import RECORD
-from training.schema import Recipe
+from training.schema import Recipe, Validation
 
 FOLDER = "release"
 """Within a run's folder."""
@@ -68,10 +69,10 @@ def pack(run: Path, recipe: Recipe, device: str) -> Iterator[str]:
     except ZooError as error:
         yield f"There is no model card: {error}"
     else:
-        text = json.dumps(_entry(model, file), indent=1) + "\n"
-        (folder / ENTRY).write_text(text, encoding="utf-8")
-        document = {"version": SCHEMA_VERSION, "models": [json.loads(text)]}
-        if wrong := problems(document):
+        entry = entry_of(model, file)
+        (folder / ENTRY).write_text(json.dumps(entry, indent=1) + "\n", encoding="utf-8")
+        models = placed(_plain([asdict(one) for one in manifest().values()]), entry)
+        if wrong := problems({"version": SCHEMA_VERSION, "models": models}):
             yield f"entry.json is not yet one for the manifest: {wrong[0]}."
         text = card.card(model, f"OWNER/{recipe.model}")
         (folder / card.CARD_NAME).write_text(text, encoding="utf-8")
@@ -81,8 +82,16 @@ def pack(run: Path, recipe: Recipe, device: str) -> Iterator[str]:
         yield "There are no curves without matplotlib: pip install 'sr-cli[plot]'."
 
 
-def _entry(model: Model, file: Path) -> dict[str, Any]:
-    """The manifest's object for a model whose weights lie beside the others."""
+def entry_of(model: Model, file: Path) -> dict[str, Any]:
+    """The manifest's object for a model whose weights lie beside the others.
+
+    Args:
+        model: As `sr_cli.zoo.card.described` makes it of the file.
+        file: The weights.
+
+    Raises:
+        ZooError: They cannot be loaded.
+    """
     assert model.weights is not None
     whole = replace(
         model,
@@ -90,7 +99,19 @@ def _entry(model: Model, file: Path) -> dict[str, Any]:
         licence=model.licence or "unknown",
         authors=model.authors or "unknown",
     )
-    return asdict(whole)
+    return dict(_plain(asdict(whole)))
+
+
+def placed(models: Sequence[dict[str, Any]], entry: dict[str, Any]) -> list[dict[str, Any]]:
+    """A manifest's models with an entry in the place of that of its name, or behind them all."""
+    if entry["name"] in [model["name"] for model in models]:
+        return [entry if model["name"] == entry["name"] else model for model in models]
+    return [*models, entry]
+
+
+def _plain(value: Any) -> Any:
+    """The same in what JSON knows: lists, no tuples."""
+    return json.loads(json.dumps(value))
 
 
 def write_weights(
@@ -125,7 +146,8 @@ def write_weights(
         raise ZooError(f"{trained} does not say which network it is of.")
     if header.get("recipe", recipe.name) != recipe.name:
         raise ZooError(f"{run} is a run of '{header['recipe']}', not of '{recipe.name}'")
-    said = {key: str(value) for key, value in run_facts(run, recipe).items()} | facts
+    said = {key: str(value) for key, value in run_facts(run, recipe).items()}
+    said |= card.told_start(header) | facts
     write = weights.write_compact if small else weights.write
     write(
         path,
@@ -142,12 +164,42 @@ def write_weights(
 
 
 def run_facts(run: Path, recipe: Recipe) -> dict[str, Any]:
-    """Steps and seconds of a run, from its log if it has one, and what not to expect of it."""
+    """Steps and seconds of a run, from its log if it has one, and what not to expect of it.
+
+    Also, whether its recipe is another than the bundled one whose name it has.
+    """
+    doubts = _doubts(recipe) | ({card.CHANGED: "yes"} if _changed(run, recipe) else {})
     told = [line for line in read_log(run) if {"step", "total_seconds"} <= line.keys()]
     if not told:
-        return _doubts(recipe)
-    spent = {"steps": told[-1]["step"], "seconds": round(told[-1]["total_seconds"])}
-    return spent | _doubts(recipe)
+        return doubts
+    return {"steps": told[-1]["step"], "seconds": round(told[-1]["total_seconds"])} | doubts
+
+
+def _changed(run: Path, recipe: Recipe) -> bool:
+    """Whether a recipe, or what the run keeps of it, would teach other than the bundled one does.
+
+    Recipes of other names than the bundled ones' are nobody's changed ones.
+    """
+    if recipe.name not in recipe_names():
+        return False
+    trained = [recipe]
+    with contextlib.suppress(RecipeError):  # runs of earlier versions keep none
+        trained.append(load_recipe(str(run / RECORD)))
+    bundled = _taught(load_recipe(recipe.name))
+    return any(_taught(one) != bundled for one in trained)
+
+
+def _taught(recipe: Recipe) -> Recipe:
+    """A recipe without what decides nothing of the weights: names, places, when to measure."""
+    return replace(
+        recipe,
+        model="",
+        description="",
+        save_minutes=1.0,
+        data=replace(recipe.data, memory=1.0),
+        loss=replace(recipe.loss, features_folder=""),
+        validation=Validation(),
+    )
 
 
 def _doubts(recipe: Recipe) -> dict[str, str]:

@@ -45,11 +45,20 @@ def recipe_text(name_or_path: str) -> str:
         except UnicodeDecodeError:
             raise RecipeError(f"Cannot read the recipe {path}: it is not UTF-8.") from None
     if name_or_path not in recipe_names():
-        near = difflib.get_close_matches(name_or_path, recipe_names(), 3, 0.3)
-        hint = near or recipe_names()
-        raise RecipeError(f"There is no recipe '{name_or_path}'. Try {', '.join(hint)}.")
+        raise RecipeError(f"There is no recipe '{name_or_path}'. {_hint(name_or_path)}")
     file = resources.files("training") / "recipes" / f"{name_or_path}.toml"
     return file.read_text(encoding="utf-8")
+
+
+def _hint(name: str) -> str:
+    """What somebody may have meant who named no recipe."""
+    path = Path(name)
+    if path.is_dir():
+        return f"That is a folder: photographs are named by --data {name}"
+    if path.is_file():
+        return "Files of recipes end in .toml."
+    near = difflib.get_close_matches(name, recipe_names(), 3, 0.3)
+    return f"Try {', '.join(near)}." if near else "`sr-cli train --list` names them all."
 
 
 def shown(recipe: Recipe) -> str:
@@ -111,6 +120,8 @@ def _table(name_or_path: str, children: tuple[str, ...]) -> dict[str, Any]:
         return table
     if not isinstance(base, str):
         raise RecipeError(f"{name_or_path}: 'extends' must be a text, not {base!r}.")
+    if is_file:  # or its runs would be taken for those of what it extends
+        table.setdefault("name", Path(name_or_path).stem)
     if base.endswith(".toml"):
         base = str(Path(name_or_path).parent / base)
     below = _table(base, (*children, identity))

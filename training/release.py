@@ -20,11 +20,11 @@ from pathlib import Path
 from typing import Any
 
 from sr_cli.temporary import replacing
-from sr_cli.zoo import store, weights
+from sr_cli.zoo import card, store, weights
 from sr_cli.zoo.loading import load
 from sr_cli.zoo.manifest import ZooError
 from sr_cli.zoo.schema import problems
-from training.packing import run_facts, write_weights
+from training.packing import entry_of, placed, run_facts, write_weights
 from training.recipe import Recipe, RecipeError, load_recipe
 
 
@@ -42,7 +42,7 @@ def updated_manifest(
     """A manifest in which a model's entry points at new weights, with what was measured of them.
 
     Args:
-        manifest: The manifest's file; the model must have an entry.
+        manifest: The manifest's file; a model that is not in it gets an entry at its end.
         recipe: What the weights were trained by.
         file: The weights file, wherever it is now.
         training: Facts about the run.
@@ -56,18 +56,20 @@ def updated_manifest(
         The file's new text.
 
     Raises:
-        ValueError: It has no such entry, or would not be valid.
+        ValueError: It would not be valid.
+        ZooError: The model is not in it, and no other has its network.
     """
     document = json.loads(manifest.read_text(encoding="utf-8"))
     entry = next((m for m in document["models"] if m["name"] == recipe.model), None)
     if entry is None:
-        raise ValueError(f"{manifest} has no entry '{recipe.model}'")
+        entry = entry_of(card.described(file), file)
+    document["models"] = placed(document["models"], entry)
     _, header = weights.read(file)
     entry["options"] = weights.told_options(header, file)
     entry["recipe"] = recipe.name
     entry["preset"] = recipe.data.trained_for
     entry["licence"], entry["authors"] = licence, authors
-    entry["training"] = training
+    entry["training"] = training | card.told_start(header)
     entry["weights"] = {
         "bundled": file.name,
         "hub": entry["weights"]["hub"] if entry["weights"] else None,
@@ -80,6 +82,12 @@ def updated_manifest(
     if wrong := problems(document):
         raise ValueError(f"the manifest would not be valid: {wrong[0]}")
     return json.dumps(document, indent=1) + "\n"
+
+
+def _has(manifest: Path, model: str) -> bool:
+    """Whether a manifest has an entry of that name."""
+    document = json.loads(manifest.read_text(encoding="utf-8"))
+    return model in [entry["name"] for entry in document["models"]]
 
 
 def _check_weights(answer: dict[str, Any], model: str, digest: str, path: Path) -> None:
@@ -164,6 +172,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 licence=options.licence,
                 authors=options.authors,
             )
+            new = not _has(options.manifest, recipe.model)
             with replacing(options.manifest) as stream:
                 stream.write(text.encode())
                 stream.flush()  # notices a full disk
@@ -174,6 +183,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         parser.error(f"what was measured is nothing that `sr-cli evaluate --json` wrote: {error}")
     except (RecipeError, ZooError, OSError, ValueError) as error:
         parser.error(str(error))
+    if new:  # which a misspelt name is, too
+        sys.stdout.write(f"{options.manifest}: '{recipe.model}' is a new model at its end\n")
     sys.stdout.write(f"{file}: {file.stat().st_size} bytes, sha256 {store.sha256(file)}\n")
 
 

@@ -293,9 +293,3 @@ class Recipe:
     def crop(self, phase: Phase) -> int:
         """Side of what a phase cuts from photographs, pixels."""
         return (phase.lr_crop + 2 * phase.margin) * self.network.scale
-
-    @property
-    def options(self) -> dict[str, Any]:
-        """The constructor's keywords of the network that the recipe ends with."""
-        last = self.phase[-1].iterations
-        return {**self.network.options, **({} if last is None else {"iterations": last})}

@@ -14,8 +14,9 @@ from sr_cli.inference.errors import out_of_memory
 from sr_cli.temporary import claimed
 from sr_cli.zoo.card import CARD_NAME
 from training import record
-from training.corpus import Corpus, read_corpus
+from training.corpus import Corpus, in_both, read_corpus
 from training.held_out import HeldOut, paired
+from training.initial import kept_start
 from training.packing import CURVES, ENTRY, WEIGHTS, device_name, pack
 from training.packing import FOLDER as RELEASE
 from training.schema import Recipe
@@ -89,6 +90,11 @@ def run_session(
     elif held_out is not None:
         said.append(f"validation: {len(held_out.lr)} pairs")
     tell("; ".join(said))
+    if val and recipe.data.degradation != "learned" and (twice := in_both(data, [val])):
+        tell(
+            f"{twice} of the validation's pictures are trained on as well: what is measured on "
+            "them says little of others"
+        )
     with _alone(out) if trainer.processes.main else nullcontext():
         return _trained(trainer, tell, bar, resume=resume)
 
@@ -126,6 +132,11 @@ def _trained(
     found = False
     if resume:
         found = trainer.resume()
+        if not found and trainer.options.weights is None and (start := kept_start(out)):
+            raise TrainingError(
+                f"The run in {out} went on from the weights {start['start']} and ended before its "
+                "first state was saved. Name them again with --weights."
+            )
         tell(f"resumed at step {trainer.step}" if found else f"nothing to resume in {out}")
         if found:
             for change in record.changes(out, trainer.recipe):
@@ -145,12 +156,11 @@ def _trained(
             tell(f"{out / record.RECORD} could not be written: {error.strerror}")
 
     def watch(progress: Progress) -> None:
-        bar(progress.step, progress.steps)
         tell(_line(progress))
 
     try:
         with _stopping_cleanly(trainer):
-            finished = trainer.run(watch, tell)
+            finished = trainer.run(watch, tell, bar)
     except Exception as error:
         if out_of_memory(error):
             raise TrainingError(_TOO_LARGE) from error
@@ -226,7 +236,7 @@ def _stopping_cleanly(trainer: Trainer) -> Iterator[None]:
 
 def _described(what: str, corpus: Corpus) -> str:
     reasons = {
-        "unreadable": corpus.unreadable,
+        f"unreadable ({listed(corpus.spoiled)})": corpus.unreadable,
         "too small": corpus.too_small,
         "of kinds that are not read": corpus.others,
     }
@@ -236,6 +246,12 @@ def _described(what: str, corpus: Corpus) -> str:
     sizes = len(set(corpus.sizes))
     count = f"{corpus.files} pictures" + (f" at {sizes} sizes" if sizes > 1 else "")
     return f"{what}: {count}, {corpus.megapixels:.1f} megapixels{where}{extra}"
+
+
+def listed(names: Sequence[str], most: int = 3) -> str:
+    """Names, the first few of many."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
 
 
 def _line(progress: Progress) -> str:

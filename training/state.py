@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from textwrap import shorten
 from typing import Any
 
-from training import checkpoint
+from training import checkpoint, record
 from training.feeder import Feeder
 from training.initial import TrainingError
 from training.learner import Learner
@@ -39,6 +39,10 @@ class Totals:
         if self.bicubic is not None and math.isclose(self.bicubic, bicubic, rel_tol=1e-6):
             return self
         return Totals(self.seconds)
+
+    def after(self, seconds: float) -> Totals:
+        """The same, some time later."""
+        return replace(self, seconds=self.seconds + seconds)
 
 
 @dataclass(frozen=True)
@@ -129,12 +133,15 @@ class RunState:
             self._load_feeder(state, kind, position.step)
             return position, Totals(**state["totals"])
         except (RuntimeError, ValueError, LookupError, TypeError, AttributeError) as error:
-            reason = shorten(" ".join(str(error).splitlines()[:2]), 200, placeholder=" ...")
-            reason = reason.rstrip(". ")
             raise TrainingError(
-                f"{path} does not fit the recipe as it is now: {reason}. Undo the change, or "
-                "choose another --out folder."
+                f"{path} does not fit the recipe as it is now: {self._why(error)}. Undo the "
+                "change, or choose another --out folder."
             ) from None
+
+    def _why(self, error: Exception) -> str:
+        """What has been changed in the recipe's network; else what torch says."""
+        found = [one for one in record.changes(self.out, self.recipe) if one.startswith("network")]
+        return "; ".join(found) or shorten(" ".join(str(error).split()), 200, placeholder=" ...")
 
     def _load_feeder(self, state: dict[str, Any], kind: str, step: int) -> None:
         feeder, own = state["feeder"], state["processes"] == self.processes.count

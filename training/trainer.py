@@ -24,7 +24,14 @@ from training.corpus import Corpus
 from training.degradations import degrader
 from training.feeder import Feeder
 from training.held_out import HeldOut, degraded
-from training.initial import TrainingError, build_network
+from training.initial import (
+    START,
+    TrainingError,
+    begun_from,
+    build_network,
+    keep_start,
+    kept_start,
+)
 from training.journal import Journal
 from training.later import Reading, steps_later
 from training.learner import Learner
@@ -96,6 +103,8 @@ class Trainer:
         self.notes: list[str] = []
         """What is to be told before the run."""
         network = build_network(recipe, model, self.options.weights, self.notes.append)
+        self.start = begun_from(self.options.weights)
+        """What the run's weights tell of those that it went on from."""
         try:
             objectives = Objectives(recipe, network, model, self.processes.device)
             for phase in recipe.phase:
@@ -115,6 +124,8 @@ class Trainer:
         self.state = RunState(recipe, out, self.processes, self.learner, self.feeder)
         self.position = Position(recipe, recipe.begins)
         self.totals = Totals()
+        self.clock = Clock(0, self.processes.device)
+        """Since `run` was entered."""
         self.health = Health()
         self.later = steps_later(self.processes.device)
         """Steps after which a line of the log is written: nothing is to wait for it."""
@@ -169,6 +180,7 @@ class Trainer:
         self,
         watch: Callable[[Progress], None] | None = None,
         warn: Callable[[str], None] | None = None,
+        stepped: Callable[[int, int], None] | None = None,
     ) -> bool:
         """Train until the recipe ends, the budget is used up or `stopping` is set; saves each time.
 
@@ -177,6 +189,7 @@ class Trainer:
         Args:
             watch: Called now and then with the progress.
             warn: Called with a sentence when something could not be saved but the run goes on.
+            stepped: Called after every step with those done and those in all.
 
         Returns:
             Whether the recipe is finished.
@@ -186,7 +199,8 @@ class Trainer:
         """
         self._warn = warn or _nothing
         journal = self._journal()
-        clock = Clock(self.step, self.processes.device)
+        self._keep_start()
+        clock = self.clock = Clock(self.step, self.processes.device)
         terms: dict[str, Tensor] = {}
         line: Line | None = None
         finished = True
@@ -207,6 +221,8 @@ class Trainer:
             terms = self.learner.step(pairs, self.rate)
             self.position.forward()
             clock.stepped(self.step)
+            if stepped:
+                stepped(self.step, self.total_steps)
             if self.step % LOG_EVERY == 0:
                 report()
                 line = self._line(terms, clock)
@@ -241,7 +257,7 @@ class Trainer:
         self._examine_weights()
         problems: list[str] = []
         try:
-            self.state.save(self.position, self.totals)
+            self.state.save(self.position, self.totals.after(self.clock.since_logged))
         except TrainingError as error:
             problems.append(str(error))
         try:
@@ -265,6 +281,13 @@ class Trainer:
             raise TrainingError(
                 "Curves need TensorBoard: pip install 'sr-cli[tensorboard]'."
             ) from None
+
+    def _keep_start(self) -> None:
+        if self.processes.main:
+            try:
+                keep_start(self.out, self.start)
+            except OSError as error:
+                self._complain(f"what the run went on from ({START})", error)
 
     # The way through the recipe ------------------------------------------------------------------
 
@@ -447,7 +470,8 @@ class Trainer:
         if keep and _holds(path, options, facts):
             return
         try:
-            weights.write_exact(path, self.average.state_dict(), network.family, options, **facts)
+            state, start = self.average.state_dict(), self.start
+            weights.write_exact(path, state, network.family, options, **facts, **start)
             if (learned := self.learner.degradation) is not None:
                 path = self.out / DEGRADATION
                 pdm = learned.settled.state_dict()
@@ -458,7 +482,7 @@ class Trainer:
     def _save_or_warn(self) -> None:
         self._examine_weights()
         try:
-            self.state.save(self.position, self.totals)
+            self.state.save(self.position, self.totals.after(self.clock.since_logged))
         except TrainingError as error:
             self._warn(f"{error} Training goes on.")
 
@@ -478,6 +502,7 @@ class Trainer:
         """
         found = self.state.load(self._begin_phase)
         if found is not None:
+            self.start = kept_start(self.out)
             self.position, totals = found
             self.totals = totals.on(self.validation.bicubic) if self.validation else totals
         return found is not None

@@ -163,7 +163,7 @@ def _rates(candidates: list[_Candidate], device: str) -> dict[Any, float]:
 def _row(
     one: _Candidate, timing: Timing, rates: dict[Any, float], width: int, height: int
 ) -> dict[str, Any]:
-    from sr_cli.inference.benchmark import feature_bytes, multiply_adds, picture_bytes
+    from sr_cli.inference.counting import feature_bytes, multiply_adds, picture_bytes
     from sr_cli.inference.memory import automatic_tile
 
     engine = one.opened.engine

@@ -163,6 +163,10 @@ def progress(description: str, *, shown: bool = True) -> Iterator[Any]:
         TimeRemainingColumn(),
         console=err,
         transient=True,
+        # Else rich puts a way to standard error in the place of standard output: results in a file
+        # or a pipe would go to the terminal. Who tells something meanwhile does so `aside`.
+        redirect_stdout=False,
+        redirect_stderr=False,
         disable=not (shown and err.is_terminal),
     ) as bar:
         task = bar.add_task(description, total=None)

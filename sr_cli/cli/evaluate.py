@@ -5,11 +5,11 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -21,7 +21,7 @@ from sr_cli.cli.inputs import tell_left_out
 from sr_cli.zoo.manifest import DEFAULT_MODEL
 
 if TYPE_CHECKING:
-    from sr_cli.metrics.evaluation import Measures, Row
+    from sr_cli.metrics.evaluation import Measures
     from sr_cli.metrics.protocols import Protocol
 
 
@@ -114,7 +114,7 @@ def evaluate(
 
     Example: sr-cli evaluate --data held-out/ --protocol real --compare
     """
-    from sr_cli.opening import torch_device
+    from sr_cli.opening import torch_place
 
     if per_image:
         side_outputs.check(per_image, overwrite=overwrite)
@@ -133,6 +133,7 @@ def evaluate(
         _refuse({"--lr": lr, "--seed": seed, "--repeats": repeats > 1, **of_truth})
     elif (seed or repeats > 1) and not chosen.draws:
         console.note(f"{chosen.name} draws nothing, so --seed and --repeats change nothing.")
+    place, _ = torch_place(device, precision.value)
     settings = Settings(
         chosen,
         seed,
@@ -141,9 +142,10 @@ def evaluate(
         _measures(chosen, rgb=rgb, features=features, lpips=lpips, niqe=niqe),
         estimate_only,
         save_images,
-        torch_device(device),
+        place,
         precision.value,
         tta,
+        device,
     )
     rounds = plan(settings, data, model or [DEFAULT_MODEL], scale or [], turns, truth=truth)
     if len(rounds) > 1:
@@ -151,24 +153,36 @@ def evaluate(
             one.place = Path(one.name) / f"x{one.benchmark.scale}"
     for folder in dict.fromkeys(one.data for one in rounds):
         tell_left_out(folder)
-    rows: list[tuple[Round, Row]] = []
-    told: set[tuple[Path, str]] = set()
-    with console.progress(protocol) as bar:
-        total, done = sum(one.steps for one in rounds), 0
-        bar(0, total)
-        for one in rounds:
-            findings = run(one, settings, partial(_tell, bar, done, total), told)
-            done += one.steps
-            rows += [(one, row) for row in findings.rows]
-            answer = answer_of(one, settings, findings, compare=compare)
-            if as_json:
-                console.print_json(answer)
-            elif findings.cases:
-                print_answer(answer, skill=skill or estimate_only)
+    show = console.print_json if as_json else partial(_show, skill=skill or estimate_only)
+    try:
+        with console.progress(protocol) as bar:
+            total, done = sum(one.steps for one in rounds), 0
+            bar(0, total)
+            told: set[tuple[Path, str]] = set()
+            for one in rounds:
+                findings = run(one, settings, partial(_tell, bar, done, total), told)
+                done += one.steps
+                answer = answer_of(one, settings, findings, compare=compare)
+                with console.aside():
+                    show(answer)
+    except BaseException:
+        # Also where the work was interrupted: to measure all that again may take hours.
+        try:
+            if per_image and any(one.rows for one in rounds):
+                _write_csv(per_image, rounds, overwrite=overwrite)
+        except OSError as error:  # which must not hide what has ended the work
+            console.complain(f"sr-cli: {console.system_error(error)}")
+        raise
     if per_image:
-        _write_csv(per_image, rows, overwrite=overwrite)
+        _write_csv(per_image, rounds, overwrite=overwrite)
     if any(one.failed for one in rounds):
         raise typer.Exit(1)
+
+
+def _show(answer: dict[str, Any], *, skill: bool) -> None:
+    """A round as tables, unless all of it failed."""
+    if answer["cases"]:
+        print_answer(answer, skill=skill)
 
 
 def _tell(bar: Callable[[float, float], None], before: int, total: int, done: int) -> None:
@@ -233,9 +247,11 @@ def _measures(
     return Measures(rgb or "psnr_rgb" in always, distances, niqe or "niqe_own" in always)
 
 
-def _write_csv(path: Path, rows: list[tuple[Round, Row]], *, overwrite: bool) -> None:
+def _write_csv(path: Path, rounds: Sequence[Round], *, overwrite: bool) -> None:
+    """Every row that has been measured; the figures of a method that failed on a case are empty."""
     from sr_cli.metrics.figures import FIGURES
 
+    rows = [(one, row) for one in rounds for row in one.rows]
     used = [key for key in FIGURES if any(key in row.values for _, row in rows)]
     text = io.StringIO()
     writer = csv.writer(text)

@@ -75,6 +75,8 @@ def answer_of(
     answer["by_condition"] = one.benchmark.by_condition and len(conditions) > 1
     answer["pictures"] = _finite(pictures, digits=4)
     answer["failed"] = one.failed
+    if one.failed_by:
+        answer["failed_by"] = one.failed_by
     if compare:
         answer["published"] = [
             {**asdict(entry), "difference": entry.difference} for entry in beside(answer)

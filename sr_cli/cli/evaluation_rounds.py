@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from sr_cli.degradation.layout import Layout
     from sr_cli.inference.engine import Engine
+    from sr_cli.inference.errors import InferenceError
     from sr_cli.metrics.evaluation import Findings, Job, Measures, Restore, Row
     from sr_cli.metrics.protocols import Benchmark, Case, Protocol
     from sr_cli.networks.stages import SuperResolver
@@ -46,6 +47,8 @@ class Settings:
     device: torch.device
     precision: Literal["fp32", "fp16", "bf16"]
     tta: bool = False
+    device_name: str = "auto"
+    """What was asked for, of which ONNX Runtime may make something else than torch's `device`."""
 
 
 @dataclass
@@ -63,7 +66,13 @@ class Round:
     """What methods compute in that do not take what was asked for: ONNX files."""
     digests: Mapping[str, str]
     """By method, of which weights it is, where it is a network as it is."""
+    rows: list[Row] = field(default_factory=list)
+    """Of what has been measured so far, in means or not.  Where a method failed on a case, its row
+    has no figures."""
     failed: list[str] = field(default_factory=list)
+    """Pictures that could not be measured, or not by every method."""
+    failed_by: dict[str, list[str]] = field(default_factory=dict)
+    """The latter's, by the methods that failed on them."""
     place: Path = Path()
     """Where pictures are saved, below the folder that was named for them."""
 
@@ -204,7 +213,7 @@ def _model(name: str, settings: Settings) -> Model:
     from sr_cli.opening import names_onnx_file, open_model
     from sr_cli.zoo.loading import load
 
-    return open_model(name, str(settings.device)) if names_onnx_file(name) else load(name)
+    return open_model(name, settings.device_name) if names_onnx_file(name) else load(name)
 
 
 def _methods(
@@ -237,13 +246,15 @@ def _methods(
 def _engine(model: Model, settings: Settings) -> Engine:
     from sr_cli.opening import OpenModel
 
-    return model.engine if isinstance(model, OpenModel) else _running(model.network, settings)
+    if isinstance(model, OpenModel):
+        return model.engine
+    return _running(model.network, settings, model.name)
 
 
-def _running(network: SuperResolver, settings: Settings) -> Engine:
+def _running(network: SuperResolver, settings: Settings, name: str) -> Engine:
     from sr_cli.inference.torch_backend import torch_engine
 
-    return torch_engine(network, settings.device, settings.precision)
+    return torch_engine(network, settings.device, settings.precision, name)
 
 
 def _weights(model: Model) -> LoadedModel:
@@ -262,11 +273,12 @@ def _turned(model: Model, iterations: int, settings: Settings) -> Engine:
     from sr_cli.networks.variants import with_iterations
 
     try:
-        return _running(with_iterations(_weights(model).network, iterations), settings)
+        network = with_iterations(_weights(model).network, iterations)
     except TypeError:
         raise console.CommandError(
             f"{model.name} does not alternate, so it has no number of iterations."
         ) from None
+    return _running(network, settings, model.name)
 
 
 def _told(model: Model, settings: Settings, *, truth: bool) -> Restore:
@@ -279,7 +291,7 @@ def _told(model: Model, settings: Settings, *, truth: bool) -> Restore:
         names = ", ".join(TOLD_UNDER[:-1]) + " and " + TOLD_UNDER[-1]
         raise console.CommandError(f"The truth can be given to a DAN under the protocols {names}.")
     network = Told(dan)
-    restore = _restore(_running(network, settings), settings)
+    restore = _restore(_running(network, settings, model.name), settings)
 
     def told(case: Case) -> tuple[Tensor, Tensor | None]:
         if case.vector is None or len(case.vector) != network.vector.numel():
@@ -316,17 +328,25 @@ def run(
 ) -> Findings:
     """All cases of a round, one at a time; those that fail are named and left out.
 
+    A case that one method fails on is in no method's means, or they would be of different cases.  A
+    method that fails on every case has none, and the others do not wait for it.
+
     Args:
-        one: What to do.
+        one: What to do; it keeps what has been measured, also where something ends the work.
         settings: How.
         progress: Called with how often a method has worked.
         told: Data sets and what was said of their pictures, to which this round adds: one that is
             read for many conditions and scales is named once.
     """
     from sr_cli.images import PictureError
-    from sr_cli.metrics.evaluation import CaseError, Findings
+    from sr_cli.metrics.evaluation import CaseError
 
-    findings = Findings()
+    def complain(message: str) -> None:
+        if (one.data, message) not in told:
+            console.complain(message)
+        told.add((one.data, message))
+
+    tried: list[_Tried] = []
     for number, job in enumerate(one.jobs):
         first = number * len(one.methods)
         try:
@@ -335,15 +355,53 @@ def run(
                 if (one.data, note) not in told:
                     console.note(note)
                 told.add((one.data, note))
-            findings.add(case, *_measured(case, one, settings, partial(_step, progress, [first])))
+            found = _measured(case, one, settings, partial(_step, progress, [first]))
+            tried.append(found)
+            one.rows += found.rows
+            for method, error in found.failures.items():
+                complain(_of_model(error, method, case.name))
+                _add(job.name, one.failed_by.setdefault(method, []))
+                _add(job.name, one.failed)
         except (CaseError, PictureError) as error:
-            message = str(error) if isinstance(error, CaseError) else f"{job.name}: {error}"
-            if (one.data, message) not in told:
-                console.complain(message)
-            told.add((one.data, message))
-            if job.name not in one.failed:
-                one.failed.append(job.name)
+            complain(str(error) if isinstance(error, CaseError) else f"{job.name}: {error}")
+            _add(job.name, one.failed)
         progress(first + len(one.methods))
+    return _findings(tried, one.methods)
+
+
+def _add(name: str, names: list[str]) -> None:
+    """Once, whatever the conditions."""
+    if name not in names:
+        names.append(name)
+
+
+def _of_model(error: InferenceError, method: str, picture: str) -> str:
+    """A model's failure on a picture, as a sentence that names both."""
+    return f"{picture}: {error}" if method in str(error) else f"{picture}, {method}: {error}"
+
+
+@dataclass(frozen=True)
+class _Tried:
+    """What became of one case."""
+
+    case: Case
+    """Without its pictures, which are large."""
+    rows: list[Row]
+    vectors: dict[str, Tensor]
+    failures: Mapping[str, InferenceError]
+    """By method."""
+
+
+def _findings(tried: list[_Tried], methods: Iterable[str]) -> Findings:
+    """The cases that all methods can be compared on, but for methods that failed on every one."""
+    from sr_cli.metrics.evaluation import Findings
+
+    findings = Findings()
+    able = {name for name in methods if any(name not in one.failures for one in tried)}
+    for one in tried:
+        if able and able.isdisjoint(one.failures):
+            rows = [row for row in one.rows if row.method in able]
+            findings.add(one.case, rows, one.vectors)
     return findings
 
 
@@ -352,21 +410,53 @@ def _step(progress: Callable[[int], None], done: list[int]) -> None:
     progress(done[0])
 
 
-def _measured(
-    case: Case, one: Round, settings: Settings, step: Callable[[], None]
+def _measured(case: Case, one: Round, settings: Settings, step: Callable[[], None]) -> _Tried:
+    """What every method reached on a case, or why it did not."""
+    import torch
+
+    from sr_cli.inference.errors import InferenceError
+    from sr_cli.metrics.evaluation import Row
+
+    keep = _keeping(case, one, settings.save_images) if settings.save_images else None
+    rows: list[Row] = []
+    vectors: dict[str, Tensor] = {}
+    failures: dict[str, InferenceError] = {}
+    for name, method in one.methods.items():
+        try:
+            found, estimates = _reached(case, name, method, one, settings, keep)
+        except InferenceError as error:
+            failures[name] = error
+            found, estimates = [Row(name, case.name, case.condition, case.repeat, {})], {}
+        rows += [] if settings.estimate_only else found
+        vectors |= estimates
+        step()
+    nothing = torch.empty(3, 0, 0)
+    return _Tried(replace(case, lr=nothing, hr=None), rows, vectors, failures)
+
+
+def _reached(
+    case: Case,
+    name: str,
+    method: Restore,
+    one: Round,
+    settings: Settings,
+    keep: Callable[[str, Tensor], None] | None,
 ) -> tuple[list[Row], dict[str, Tensor]]:
+    """By one method: its row, unless only estimates are wanted, and its estimate, if it has one."""
     from sr_cli.metrics.evaluation import measure
 
     if settings.estimate_only:
-        estimates = {name: method(case)[1] for name, method in one.methods.items()}
-        return [], {name: vector for name, vector in estimates.items() if vector is not None}
-    keep = None
-    if settings.save_images:
-        folder = settings.save_images / one.place
-        name = f"{one.saved_as[case.name]}{_tag(case.condition)}{_turn(case.repeat)}.png"
-        keep = partial(_save, folder, name, one.folders)
-        keep("input", case.lr)
-    return measure(case, one.methods, one.benchmark, settings.measures, one.layouts, keep, step)
+        vector = method(case)[1]
+        return [], {} if vector is None else {name: vector}
+    return measure(case, {name: method}, one.benchmark, settings.measures, one.layouts, keep)
+
+
+def _keeping(case: Case, one: Round, saved: Path) -> Callable[[str, Tensor], None]:
+    """Saves a method's picture of a case, and before all of them what they are made of."""
+    name = f"{one.saved_as[case.name]}{_tag(case.condition)}{_turn(case.repeat)}.png"
+    keep = partial(_save, saved / one.place, name, one.folders)
+    keep("input", case.lr)
+    return keep
 
 
 def _tag(condition: str) -> str:

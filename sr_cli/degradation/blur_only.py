@@ -21,8 +21,6 @@ from sr_cli.degradation.vector import to_vector
 KERNEL_RADIUS = {2: 5, 4: 15}
 """Half width of the kernels by scale: 11x11 for x2, 31x31 for x4."""
 
-SIGMA = (0.6, 5.0)
-
 
 @dataclass(frozen=True)
 class Blur:
@@ -67,7 +65,8 @@ class BlurModel:
             return low + (high - low) * torch.rand(batch, generator=generator)
 
         size = self.kernel_size
-        sigma_x, sigma_y = uniform(*SIGMA), uniform(*SIGMA)
+        ranges = {p.name: (p.low, p.high) for p in self.layout.parameters}
+        sigma_x, sigma_y = uniform(*ranges["sigma_x"]), uniform(*ranges["sigma_y"])
         theta = uniform(0.0, math.pi / 2)
         return Blur(sigma_x, sigma_y, theta, torch.rand(batch, size, size, generator=generator))
 

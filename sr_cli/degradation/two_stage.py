@@ -39,7 +39,11 @@ SMALLEST_SIDE = 76
 
 _RANGES = {p.key: (p.low, p.high) for p in TWO_STAGE.parameters}
 _RESIZE_UP_DOWN = {"stage1": (0.2, 0.7), "stage2": (0.3, 0.4)}
-_PLATEAU_BETA = (1.0, 2.0)
+_PLATEAU_BETA = {
+    p.stage: p.range({f"{p.stage}.is_gaussian": False})
+    for p in TWO_STAGE.parameters
+    if p.name == "beta"
+}
 _THETA_MAX = math.pi / 2
 
 
@@ -114,7 +118,7 @@ def _stage_values(name: str, stage: Stage) -> dict[str, Tensor]:
         "sigma_x": torch.where(sinc, 0.0, stage.sigma_x),
         "sigma_y": torch.where(sinc, 0.0, stage.sigma_y),
         "theta": torch.where(sinc, 0.0, stage.theta * (180 / math.pi)),
-        "beta": torch.where(sinc, _PLATEAU_BETA[0], stage.beta),
+        "beta": torch.where(sinc, _PLATEAU_BETA[name][0], stage.beta),
         "is_gaussian": (stage.kind == kernels.GAUSSIAN).float(),
         "radius": stage.radius,
         "is_sinc": sinc.float(),
@@ -305,7 +309,7 @@ def _sample_stage(name: str, draw: _Draw) -> Stage:
     theta = draw.uniform(0.0, _THETA_MAX)
     shaped = draw.uniform(*_RANGES[f"{name}.beta"])
     beta = torch.where(generalised, shaped, 1.0)
-    beta = torch.where(plateau, draw.uniform(*_PLATEAU_BETA), beta)
+    beta = torch.where(plateau, draw.uniform(*_PLATEAU_BETA[name]), beta)
     radius = draw.radius()
     omega = draw.cut_off(radius)
     return Stage(
@@ -356,7 +360,7 @@ def _decode_stage(name: str, values: Mapping[str, float]) -> Stage:
 
     gaussian, sinc = flag("is_gaussian"), flag("is_sinc")
     kind = torch.where(gaussian, kernels.GAUSSIAN, kernels.PLATEAU)
-    low, high = _RANGES[f"{name}.beta"] if bool(gaussian) else _PLATEAU_BETA
+    low, high = _RANGES[f"{name}.beta"] if bool(gaussian) else _PLATEAU_BETA[name]
     radius = number("radius").round()
     return Stage(
         kind=torch.where(sinc, kernels.SINC, kind),

@@ -22,6 +22,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import GraphProto, ModelProto, NodeProto, helper, numpy_helper
 
+from sr_cli.export.graph import drop_unused, first_convolved
 from sr_cli.inference.alone import ALONE
 from sr_cli.inference.onnx_file import map_name, value_name, way
 from sr_cli.inference.plan import LR, SR, Step
@@ -79,7 +80,8 @@ def quantised(model: ModelProto, steps: tuple[Step, ...], pictures: Iterable[Flo
         )
         result = onnx.load(target)
     _shuffle_bytes(result.graph)
-    _drop_unused(result.graph, {one.name for one in model.graph.value_info})
+    kept = (*model.graph.output, *model.graph.value_info)
+    drop_unused(result.graph, {one.name for one in kept})
     for node in result.graph.node:
         node.name = ""
     del result.graph.value_info[:], result.metadata_props[:]
@@ -138,15 +140,7 @@ def _spared(graph: GraphProto, steps: tuple[Step, ...]) -> set[str]:
         return {name for node in nodes for name in node.output}
 
     spared = {name for step in steps if step.kind != "map" for name in made(step)}
-    spared |= {SR}
-    early = {LR}
-    for node in graph.node:
-        fresh = [name for name in node.input if name and name not in constants]
-        if all(name in early for name in fresh):
-            spared |= {*node.output}
-            if node.op_type != "Conv":
-                early |= {*node.output}
-    return spared
+    return spared | {SR} | first_convolved(graph)
 
 
 def _add_identities(graph: GraphProto, chosen: set[str], handed_on: set[str]) -> set[str]:
@@ -207,13 +201,3 @@ def _shuffle_bytes(graph: GraphProto) -> None:
         nodes.append(helper.make_node("DequantizeLinear", inputs, [name]))
     del graph.node[:]
     graph.node.extend(nodes)
-
-
-def _drop_unused(graph: GraphProto, kept: set[str]) -> None:
-    used = {name for node in graph.node for name in node.input} | kept
-    used |= {one.name for one in graph.output}
-    nodes = [node for node in graph.node if used & {*node.output}]
-    constants = [one for one in graph.initializer if one.name in used]
-    del graph.node[:], graph.initializer[:]
-    graph.node.extend(nodes)
-    graph.initializer.extend(constants)

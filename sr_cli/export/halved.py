@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, helper
 from onnx import numpy_helper as numbers
 
+from sr_cli.export.graph import drop_unused, first_convolved
 from sr_cli.inference.onnx_file import value_name, way
-from sr_cli.inference.plan import DEGRADATION, LR, Step
+from sr_cli.inference.plan import DEGRADATION, Step
 
 SINGLE_INPUTS = {"Resize": (1, 2)}
 """Inputs of operators that are single precision by definition."""
@@ -52,11 +53,7 @@ def halved(model: ModelProto, steps: tuple[Step, ...]) -> ModelProto:
     del graph.node[:], graph.value_info[:]
     graph.node.extend(nodes)
     graph.initializer.extend(caster.constants)
-    used = {name for node in nodes for name in node.input}
-    used |= outputs | {one.name for one in model.graph.value_info}
-    kept = [one for one in graph.initializer if one.name in used]
-    del graph.initializer[:]
-    graph.initializer.extend(kept)
+    drop_unused(graph, outputs | {one.name for one in model.graph.value_info})
     for one in model.graph.value_info:
         ranks = [None] * len(one.type.tensor_type.shape.dim)
         kind = TensorProto.FLOAT16 if one.name in caster.halves else one.type.tensor_type.elem_type
@@ -74,15 +71,7 @@ def _careful(graph: GraphProto, steps: Iterable[Step]) -> set[str]:
             inputs = {value_name(name) for name in step.inputs}
             nodes, _ = way(graph, inputs | constants, value_name(step.output))
             exact |= {name for node in nodes for name in node.output}
-    # From the picture and the positions of its pixels up to the first convolutions.
-    early = {LR}
-    for node in graph.node:
-        fresh = [name for name in node.input if name and name not in constants]
-        if all(name in early for name in fresh):
-            exact |= {*node.output}
-            if node.op_type != "Conv":
-                early |= {*node.output}
-    return exact
+    return exact | first_convolved(graph)
 
 
 class _Caster:

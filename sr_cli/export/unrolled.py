@@ -15,6 +15,7 @@ from onnx import GraphProto, ModelProto, NodeProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 from torch import Tensor, nn
 
+from sr_cli.export.graph import drop_unused
 from sr_cli.inference.alone import ALONE
 from sr_cli.inference.errors import InferenceError
 from sr_cli.inference.onnx_file import PRODUCER, map_name, value_name, way
@@ -178,7 +179,7 @@ def _tidied(
     steps = _pruned(graph, steps)
     kept = {value_name(step.output) for step in steps} | {map_name(step) for step in steps}
     kept |= {POSITION} & kinds.keys()
-    _drop_unused(graph, kept | outputs.keys())
+    drop_unused(graph, kept | outputs.keys())
     for node in graph.node:
         # Where in which source file it came from.
         node.ClearField("metadata_props")
@@ -219,22 +220,6 @@ def _pruned(graph: GraphProto, steps: tuple[Step, ...]) -> tuple[Step, ...]:
         result.insert(0, replace(step, inputs=inputs))
         read |= {*inputs}
     return tuple(result)
-
-
-def _drop_unused(graph: GraphProto, wanted: set[str]) -> None:
-    """Take out what nothing that is wanted is made of."""
-    makers = {name: node for node in graph.node for name in node.output}
-    waiting, seen = list(wanted), set(wanted)
-    while waiting:
-        node = makers.get(waiting.pop())
-        fresh = set(node.input) - seen if node else set()
-        seen |= fresh
-        waiting += fresh
-    nodes = [node for node in graph.node if seen & {*node.output}]
-    constants = [one for one in graph.initializer if one.name in seen]
-    del graph.node[:], graph.initializer[:]
-    graph.node.extend(nodes)
-    graph.initializer.extend(constants)
 
 
 def _fold(graph: GraphProto) -> None:

@@ -7,7 +7,6 @@ from sr_cli.images.discovery import (
     find_pictures,
 )
 from sr_cli.images.formats import (
-    default_format,
     ending,
     has_ending_of_another,
     known_formats,
@@ -48,7 +47,6 @@ __all__ = [
     "PixelLimitError",
     "begins_like_picture",
     "bleed",
-    "default_format",
     "encode",
     "ending",
     "endings_of",

@@ -128,17 +128,6 @@ def find(name: str | None, suffix: str) -> Format:
     return format
 
 
-def default_format(picture: Picture) -> str:
-    """The picture's own format if that keeps every pixel as it is, else "png"."""
-    said = picture.metadata
-    return faithful(
-        said.source_format,
-        lossless=said.lossless,
-        alpha=picture.alpha is not None,
-        longest=max(picture.width, picture.height),
-    )
-
-
 def faithful(own: str | None, *, lossless: bool, alpha: bool, longest: int) -> str:
     """A picture's own format if that keeps every pixel as it is, else "png".
 

@@ -47,10 +47,6 @@ class Metadata:
 
     source_format: str | None = None
     """Name of the format it was read from, one of `known_formats()` or "gif"; None if made here."""
-    lossless: bool = True
-    """Whether that file held its pixels without loss."""
-    mode: str = "RGB"
-    """Pillow's name for the kind of pixels of the file, such as "P", "CMYK" or "I;16"."""
     color_model: ColorModel = "rgb"
     """What the samples of the file were: gray, red-green-blue or ink."""
     is_colourless: bool = False
@@ -73,11 +69,6 @@ class Metadata:
     """Names and contents of a PNG's text fields, such as a title; a JPEG's or GIF's comment."""
     notes: tuple[str, ...] = ()
     """Sentences on what was left out or guessed while reading."""
-
-    @property
-    def is_gray(self) -> bool:
-        """Whether the file had no colour channels."""
-        return self.color_model == "gray"
 
 
 @dataclass(frozen=True, eq=False)

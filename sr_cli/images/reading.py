@@ -90,8 +90,6 @@ def _decoded(data: bytes, suffix: str, max_pixels: int) -> Picture:
     damaged = block is not None and sound is None
     about = Metadata(
         source_format=source_format,
-        lossless=headers.is_lossless(source_format, data, image),
-        mode=pixels.mode,
         color_model=pixels.model,
         is_colourless=pixels.model == "rgb" and colour.is_colourless(pixels.samples),
         bit_depth=16 if pixels.samples.dtype == np.uint16 else 8,

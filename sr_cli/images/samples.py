@@ -23,7 +23,6 @@ class Pixels:
     samples: Samples
     """(H, W, 1), (H, W, 3) or (H, W, 4), as `model` says."""
     model: ColorModel
-    mode: str
     alpha: Samples | None = None
     """(H, W)."""
     notes: tuple[str, ...] = ()
@@ -46,7 +45,7 @@ def decoded(image: ImageFile.ImageFile, data: bytes) -> Pixels:
         return _deep_color(image, data, raw)
     if (gray := deep_gray(image)) is not None:
         samples = gray[..., None]
-        return Pixels(samples, "gray", "I;16", _keyed(samples, image.info.get("transparency")))
+        return Pixels(samples, "gray", _keyed(samples, image.info.get("transparency")))
     return _shallow(image)
 
 
@@ -91,7 +90,7 @@ def _deep_color(image: ImageFile.ImageFile, data: bytes, raw: str) -> Pixels:
     if raw == "LA;16B":
         halves: Samples = np.asarray(_retold(image, "RGBA")).astype(np.uint16)
         gray = _joined(halves[..., 0::2], halves[..., 1::2])
-        return Pixels(gray[..., :1], "gray", "LA;16", gray[..., 1])
+        return Pixels(gray[..., :1], "gray", gray[..., 1])
     premultiplied = raw.startswith("RGBa")
     raw = "RGB;16B" if top else raw.replace("RGBa", "RGBA")
     high: Samples = np.asarray(_retold(image, raw)).astype(np.uint16)
@@ -102,10 +101,10 @@ def _deep_color(image: ImageFile.ImageFile, data: bytes, raw: str) -> Pixels:
             raise PictureError(DAMAGED)
         both = np.rint(both * (65535.0 / top)).astype(np.uint16)
     if both.shape[2] == 3:
-        return Pixels(both, "rgb", "RGB;16", _keyed(both, info.get("transparency")))
+        return Pixels(both, "rgb", _keyed(both, info.get("transparency")))
     alpha = both[..., 3]
     colours = _divided(both[..., :3], alpha) if premultiplied else both[..., :3]
-    return Pixels(colours, "rgb", "RGBA;16", alpha)
+    return Pixels(colours, "rgb", alpha)
 
 
 def _joined(high: Samples, low: Samples) -> Samples:
@@ -146,7 +145,7 @@ def deep_gray(image: ImageFile.ImageFile) -> Samples | None:
     """The levels of a gray picture of more than 8 bits, of which Pillow makes no 8-bit ones.
 
     Args:
-        image: From `opened`, or an `Image.open` of our formats.
+        image: From `opened`.
 
     Returns:
         ``(H, W)``, 65535 for white; None of any other picture, which is then not decoded yet.
@@ -185,18 +184,18 @@ def _shallow(image: ImageFile.ImageFile) -> Pixels:
     image.load()
     mode = image.mode
     if mode == "CMYK":
-        return Pixels(np.asarray(image), "cmyk", mode, notes=_ink_notes(image))
+        return Pixels(np.asarray(image), "cmyk", notes=_ink_notes(image))
     if mode == "LAB":
         lab, srgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
         done = ImageCms.profileToProfile(image, lab, srgb, outputMode="RGB")
-        return Pixels(np.asarray(done), "rgb", mode, is_srgb=True)
+        return Pixels(np.asarray(done), "rgb", is_srgb=True)
     gray = mode in ("1", "L", "LA", "La")
     has_alpha = image.has_transparency_data
     target = ("LA" if has_alpha else "L") if gray else ("RGBA" if has_alpha else "RGB")
     pixels = np.atleast_3d(np.asarray(image if mode == target else image.convert(target)))
     if not has_alpha:
-        return Pixels(pixels, "gray" if gray else "rgb", mode)
-    return Pixels(pixels[..., :-1], "gray" if gray else "rgb", mode, pixels[..., -1])
+        return Pixels(pixels, "gray" if gray else "rgb")
+    return Pixels(pixels[..., :-1], "gray" if gray else "rgb", pixels[..., -1])
 
 
 def _ink_notes(image: ImageFile.ImageFile) -> tuple[str, ...]:

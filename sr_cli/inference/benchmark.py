@@ -1,8 +1,7 @@
-"""Time, memory and arithmetic of models, measured beside what the machine can do."""
+"""Time and memory of models, measured beside what the machine can do."""
 
 from __future__ import annotations
 
-import copy
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -14,19 +13,13 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
-from torch.utils.flop_counter import FlopCounterMode
 
 from sr_cli.images import Picture, read, write, write_rows
 from sr_cli.inference import GROWING_FROM
 from sr_cli.inference.backend import Backend, Precision
 from sr_cli.inference.engine import Engine
-from sr_cli.inference.plan import Step
 from sr_cli.inference.resampling import resize
-from sr_cli.inference.store import Memory
-from sr_cli.inference.torch_backend import HALVES, TorchBackend
-from sr_cli.inference.walk import Tiling, Walk
-from sr_cli.networks.stages import SuperResolver
+from sr_cli.inference.torch_backend import HALVES
 
 MATRIX = 4096
 """Side of the square matrices whose product sets the pace."""
@@ -80,7 +73,7 @@ def time_alternately(
 def _time(engine: Engine, picture: Path, tile: int | None, timing: Timing) -> None:
     """One run as `sr-cli upscale` goes about it."""
     target = picture.with_name("result.png")
-    with _spent_in(engine.backend) as spent, _peak(engine.device) as peak:
+    with _spent_in(engine.backend) as spent, _peak(engine.backend) as peak:
         began = time.perf_counter()
         small = read(picture)
         if engine.is_seamless and is_grown(small.height, small.width, engine.scale):
@@ -143,8 +136,8 @@ def _spent_in(backend: Backend) -> Iterator[list[float]]:
             try:
                 return function(*arguments, **options)
             finally:
-                if backend.device.startswith("cuda"):
-                    torch.cuda.synchronize()
+                if _is_torch_on_cuda(backend):
+                    torch.cuda.synchronize(backend.device)
                 spent[0] += time.perf_counter() - began
 
         return run
@@ -157,22 +150,28 @@ def _spent_in(backend: Backend) -> Iterator[list[float]]:
 
 
 @contextmanager
-def _peak(device: str) -> Iterator[list[int]]:
-    """The most memory taken meanwhile, above what was held before."""
+def _peak(backend: Backend) -> Iterator[list[int]]:
+    """The most memory taken on a device meanwhile, above what was held before; none if unknown."""
     found: list[int] = []
-    if device.startswith("cuda"):
-        torch.cuda.reset_peak_memory_stats()
-        before = torch.cuda.memory_allocated()
+    device = backend.device
+    if _is_torch_on_cuda(backend):
+        torch.cuda.reset_peak_memory_stats(device)
+        before = torch.cuda.memory_allocated(device)
         yield found
-        found.append(torch.cuda.max_memory_allocated() - before)
+        found.append(torch.cuda.max_memory_allocated(device) - before)
         return
-    start = resident()
+    start = None if device.startswith("cuda") else resident()
     if start is None:
         yield found
         return
     with _watched() as most:
         yield found
     found.append(max(most[0] - start, 0))
+
+
+def _is_torch_on_cuda(backend: Backend) -> bool:
+    """Whether torch knows what is done there: ONNX Runtime waits, and has memory of its own."""
+    return backend.name == "torch" and backend.device.startswith("cuda")
 
 
 @contextmanager
@@ -221,86 +220,3 @@ def matrix_product_rate(device: torch.device, precision: Precision, repeats: int
                 torch.cuda.synchronize(device)
             best = min(best, time.perf_counter() - began)
     return MATRIX**3 / best
-
-
-def multiply_adds(network: SuperResolver, height: int, width: int, tile: int | None) -> int:
-    """Multiply-adds of all convolutions and matrix products, counted without doing them.
-
-    Args:
-        network: Any; it is not changed.
-        height: Of the low-resolution picture.
-        width: Likewise.
-        tile: As `Engine.upscale` takes it; 0 counts the plain network over the whole picture.
-    """
-    counter = FlopCounterMode(display=False)
-    with counter, torch.inference_mode():
-        if tile == 0:
-            _shadow(network)(torch.empty(1, 3, height, width, device="meta"))
-        else:
-            engine = Engine(_CountingBackend(_shadow(network), "fp32"), memory_limit=1 << 60)
-            engine.upscale(_blank(height, width), tile)
-    return int(counter.get_total_flops()) // 2
-
-
-def feature_bytes(
-    network: SuperResolver, height: int, width: int, tile: int, precision: Precision
-) -> int:
-    """The most that the features between stages take, found by going through the motions.
-
-    Args:
-        network: One that can be cut; it is not changed.
-        height: Of the low-resolution picture.
-        width: Likewise.
-        tile: Side of the tiles.
-        precision: What it computes in.
-    """
-    backend = _CountingBackend(_shadow(network), precision)
-    memory = Memory(backend, 1 << 60)
-    for _ in Walk(backend, _blank(height, width), Tiling(tile), memory, None).picture():
-        pass
-    return memory.peak
-
-
-def picture_bytes(height: int, width: int, scale: int) -> int:
-    """What the picture and the enlarged one, if it is held, take as floats.
-
-    Args:
-        height: Of the low-resolution picture.
-        width: Likewise.
-        scale: Enlargement.
-    """
-    held = 0 if is_grown(height, width, scale) else scale**2
-    return 12 * height * width * (1 + held)
-
-
-def _shadow(network: SuperResolver) -> SuperResolver:
-    """The network without values."""
-    return copy.deepcopy(network).requires_grad_(False).to("meta")
-
-
-def _blank(height: int, width: int) -> NDArray[np.float32]:
-    return np.broadcast_to(np.zeros(3, np.float32), (height, width, 3))
-
-
-class _CountingBackend(TorchBackend):
-    """Goes through the motions on tensors without values."""
-
-    def __init__(self, network: SuperResolver, precision: Precision) -> None:
-        super().__init__(network, torch.device("meta"), "fp32")
-        self.half = HALVES.get(precision)
-        self.device = "cpu"  # whose memory decides on tiles
-
-    def run(self, step: Step, inputs: Sequence[Tensor], *, careful: bool = False) -> Tensor:
-        return self.careful[step.output](*(one.float() for one in inputs))
-
-    def sums(self, cells: Tensor) -> NDArray[np.float64]:
-        return np.zeros(cells.shape[1])
-
-    def vector(self, numbers: NDArray[np.float64]) -> Tensor:
-        return torch.empty(1, len(numbers), 1, 1, device="meta")
-
-    def is_finite(self, array: Tensor) -> bool:
-        return True
-
-    def numpy(self, array: Tensor) -> NDArray[np.float32]:
-        return np.zeros(array.shape, np.float32)

@@ -15,8 +15,8 @@ from sr_cli.inference.backend import Backend, Precision
 from sr_cli.inference.blend import blended
 from sr_cli.inference.memory import automatic_tile, feature_limit
 from sr_cli.inference.store import Memory
-from sr_cli.inference.tiles import GRID, count
-from sr_cli.inference.walk import SMALLEST_TILE, Extent, Tiling, Walk, half_side
+from sr_cli.inference.tiles import GRID, SMALLEST_TILE, count
+from sr_cli.inference.walk import Extent, Tiling, Walk, half_side
 
 Floats = NDArray[np.float32]
 Progress = Callable[[int, int], None]

@@ -7,7 +7,7 @@ import os
 import sys
 from pathlib import Path
 
-from sr_cli.inference.walk import SMALLEST_TILE
+from sr_cli.inference.tiles import SMALLEST_TILE
 
 TILE = 256
 """Side of tiles where there is enough memory: halos cost 11 % with DAN, and the cores are busy."""

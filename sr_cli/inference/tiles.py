@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 GRID = 8
 """Tiles begin at multiples of this: the strides of all networks divide it."""
+SMALLEST_TILE = 32
+"""Tiles are made no smaller for want of memory: most of such a one is its halo."""
 
 
 @dataclass(frozen=True)

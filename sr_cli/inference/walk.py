@@ -21,9 +21,8 @@ from sr_cli.inference.backend import Array, Backend
 from sr_cli.inference.errors import diverged
 from sr_cli.inference.plan import DEGRADATION, LR, POSITION, SR, Step
 from sr_cli.inference.store import FeatureMap, Memory
-from sr_cli.inference.tiles import GRID, Window, band_windows
+from sr_cli.inference.tiles import GRID, SMALLEST_TILE, Window, band_windows
 
-SMALLEST_TILE = 32
 BEYOND = 0.5
 """How far below 0 and above 1 a result may go before that is told; photographs' go by 0.13."""
 

@@ -2,7 +2,7 @@
 
 Zhang et al., "The Unreasonable Effectiveness of Deep Features as a Perceptual Metric" (LPIPS v0.1).
 The super-resolution papers report LPIPS on AlexNet; the two must not stand in one column.
-The weights are not part of this package: see `PerceptualDistance`.
+The weights are not part of this package: see `sr_cli.metrics.squeezenet.read`.
 """
 
 from __future__ import annotations
@@ -12,27 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
-FEATURES_FILE = "squeezenet1_1.safetensors"
-HEADS_FILE = "lpips_v0.1_squeeze_heads.safetensors"
+from sr_cli.metrics.squeezenet import COMPARED, STRIDES, read
 
-_BGR_MEAN = (104.0, 117.0, 123.0)
-_STAGES: tuple[tuple[str | int, ...], ...] = (
-    ("conv",),
-    ("pool", 3, 4),
-    ("pool", 6, 7),
-    ("pool", 9),
-    (10,),
-    (11,),
-    (12,),
-)
-"""Layers between the seven features that are compared; numbers are Fire modules."""
-_STRIDES = (2, 4, 8, 16, 16, 16, 16)
-"""Pixels between the cells of each feature."""
 TILE = 768
 """Side of the tiles that larger pictures are cut into."""
 HALO = 128
@@ -80,8 +63,7 @@ class PerceptualDistance:
     """LPIPS with SqueezeNet 1.1, lower is closer.
 
     Args:
-        folder: Holds `FEATURES_FILE` (keys as torchvision's ``squeezenet1_1``, for BGR input of
-            0..255 less the ImageNet mean) and `HEADS_FILE` (LPIPS v0.1's linear heads).
+        folder: Holds the two files of `sr_cli.metrics.squeezenet.read`.
 
     Raises:
         FileNotFoundError: A file is missing.
@@ -92,17 +74,7 @@ class PerceptualDistance:
     """Least side of a picture; of less, pooling leaves nothing."""
 
     def __init__(self, folder: Path) -> None:
-        try:
-            features = load_file(folder / FEATURES_FILE)
-            heads = load_file(folder / HEADS_FILE)
-            self.weights = {key: value.float() for key, value in features.items()}
-            self.heads = [heads[f"lin{i}.model.1.weight"].float() for i in range(len(_STAGES))]
-        except FileNotFoundError:
-            raise FileNotFoundError(
-                f"{folder} must hold {FEATURES_FILE} and {HEADS_FILE}."
-            ) from None
-        except (SafetensorError, KeyError) as error:
-            raise ValueError(f"The feature files in {folder} cannot be used: {error}.") from None
+        self.network = read(folder)
 
     @torch.inference_mode()
     def __call__(self, sr: Tensor, hr: Tensor) -> Tensor:
@@ -112,8 +84,8 @@ class PerceptualDistance:
         distance is that of the whole.
         """
         height, width = hr.shape[-2:]
-        totals = [torch.zeros(len(sr), dtype=torch.float64) for _ in _STAGES]
-        cells = [0] * len(_STAGES)
+        totals = [torch.zeros(len(sr), dtype=torch.float64) for _ in COMPARED]
+        cells = [0] * len(COMPARED)
         for window in _windows(height, width):
             for level, (cropped, count) in enumerate(self._maps(sr, hr, window)):
                 totals[level] += cropped
@@ -124,39 +96,7 @@ class PerceptualDistance:
     def _maps(self, sr: Tensor, hr: Tensor, window: _Window) -> Iterator[tuple[Tensor, int]]:
         """Of each level, the sum over a tile's own cells and how many they are."""
         rows, columns = window.outer
-        pairs = zip(
-            self._features(sr[..., rows, columns]),
-            self._features(hr[..., rows, columns]),
-            self.heads,
-            _STRIDES,
-            strict=True,
-        )
-        for a, b, head, stride in pairs:
-            difference = (F.normalize(a, dim=1) - F.normalize(b, dim=1)).square()
-            own = F.conv2d(difference, head)[(..., *window.own(stride))]
+        seen = (one[..., rows, columns].float().clamp(0, 1) for one in (sr, hr))
+        for cells, stride in zip(self.network(*seen), STRIDES, strict=True):
+            own = cells[(..., *window.own(stride))]
             yield own.double().sum((1, 2, 3)), own.shape[-2] * own.shape[-1]
-
-    def _features(self, picture: Tensor) -> list[Tensor]:
-        mean = torch.tensor(_BGR_MEAN).view(1, 3, 1, 1)
-        x = picture.float().clamp(0, 1).flip(1) * 255 - mean
-        found: list[Tensor] = []
-        for stage in _STAGES:
-            for layer in stage:
-                x = self._layer(layer, x)
-            found.append(x)
-        return found
-
-    def _layer(self, layer: str | int, x: Tensor) -> Tensor:
-        if layer == "pool":
-            return F.max_pool2d(x, 3, 2, ceil_mode=True)
-        if layer == "conv":
-            return F.relu(self._convolve("features.0", x, stride=2))
-        name = f"features.{layer}"
-        squeezed = F.relu(self._convolve(f"{name}.squeeze", x))
-        wide = self._convolve(f"{name}.expand3x3", squeezed, padding=1)
-        narrow = self._convolve(f"{name}.expand1x1", squeezed)
-        return F.relu(torch.cat((narrow, wide), 1))
-
-    def _convolve(self, name: str, x: Tensor, stride: int = 1, padding: int = 0) -> Tensor:
-        weight, bias = self.weights[f"{name}.weight"], self.weights[f"{name}.bias"]
-        return F.conv2d(x, weight, bias, stride=stride, padding=padding)

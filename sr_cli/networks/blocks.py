@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 LEAK = 0.2
 """Negative slope of every LeakyReLU in the published DAN, EDSR and RRDB bodies."""
+RGB_MEAN = (0.4488, 0.4371, 0.4040)
+"""Mean colour of DIV2K, taken off the input and put back on the output."""
+
+BlockName = Literal["edsr", "rrdb"]
+BLOCK_HALO: dict[BlockName, int] = {"edsr": 2, "rrdb": 15}
+"""What a block sees to each side, pixels."""
+SEGMENT_BLOCKS: dict[BlockName, int] = {"edsr": 4, "rrdb": 1}
+"""Blocks that make one stage: fewer need a smaller halo, and more passes over the picture."""
+UPSAMPLER_HALO = 3
+"""Of an `upsampler` between two convolutions: at growing resolutions there are three at x2 and x3,
+four at x4, five at x8."""
 
 
 class EDSRBlock(nn.Module):

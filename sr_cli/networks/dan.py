@@ -22,16 +22,21 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sr_cli.networks.blocks import RRDB, EDSRBlock, upsampler
+from sr_cli.networks.blocks import (
+    BLOCK_HALO,
+    RGB_MEAN,
+    RRDB,
+    SEGMENT_BLOCKS,
+    UPSAMPLER_HALO,
+    BlockName,
+    EDSRBlock,
+    upsampler,
+)
 from sr_cli.networks.family import Family
 from sr_cli.networks.keys import Renames, count, has_all, rename, upsampler_scale
 from sr_cli.networks.stages import DEGRADATION, LR, SR, Stage, SuperResolver
 
-BlockName = Literal["edsr", "rrdb"]
 EstimatorSize = Literal["small", "large"]
-
-RGB_MEAN = (0.4488, 0.4371, 0.4040)
-"""Mean colour of DIV2K, taken off the input and put back on the output."""
 
 ESTIMATOR_STRIDES: dict[EstimatorSize, tuple[int, ...]] = {
     "small": (2, 1, 2, 1, 2),
@@ -43,11 +48,6 @@ ESTIMATOR_STRIDE = 8
 ESTIMATOR_HALO: dict[EstimatorSize, int] = {"small": 48, "large": 72}
 """What the Estimator sees to each side, image head included, up to a multiple of its stride."""
 HEAD_HALO = 1
-TAIL_HALO = 3
-"""Convolutions at growing resolutions: three at x2 and x3, four at x4, five at x8."""
-SEGMENT_BLOCKS: dict[BlockName, int] = {"edsr": 4, "rrdb": 1}
-"""Blocks that make one stage: fewer need a smaller halo, and more passes over the picture."""
-BLOCK_HALO: dict[BlockName, int] = {"edsr": 2, "rrdb": 15}
 
 BLOCKS: dict[BlockName, type[EDSRBlock] | type[RRDB]] = {"edsr": EDSRBlock, "rrdb": RRDB}
 
@@ -257,7 +257,7 @@ class DAN(SuperResolver):
             )
         )
         last = f"x{self.iterations}"
-        stages.append(Stage(SR, (last,), self.tail, halo=TAIL_HALO, scale=self.scale))
+        stages.append(Stage(SR, (last,), self.tail, halo=UPSAMPLER_HALO, scale=self.scale))
         return tuple(stages)
 
     def _estimator_stages(self, i: int) -> list[Stage]:

@@ -14,8 +14,15 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from sr_cli.networks.blocks import LEAK, EDSRBlock, upsampler
-from sr_cli.networks.dan import BLOCK_HALO, RGB_MEAN, SEGMENT_BLOCKS, TAIL_HALO
+from sr_cli.networks.blocks import (
+    BLOCK_HALO,
+    LEAK,
+    RGB_MEAN,
+    SEGMENT_BLOCKS,
+    UPSAMPLER_HALO,
+    EDSRBlock,
+    upsampler,
+)
 from sr_cli.networks.family import Family
 from sr_cli.networks.keys import Renames, count, has_all, rename, upsampler_scale
 from sr_cli.networks.stages import LR, SR, Stage, SuperResolver, segments
@@ -99,7 +106,7 @@ class EDSR(SuperResolver):
         opening = Stage("x0", (LR,), self._feature, halo=1)
         body = segments("x", "x0", list(self.body), BLOCK_HALO["edsr"], SEGMENT_BLOCKS["edsr"])
         inputs = ("x0", body[-1].output)
-        tail = Stage(SR, inputs, self._tail, halo=TAIL_HALO, scale=self.scale)
+        tail = Stage(SR, inputs, self._tail, halo=UPSAMPLER_HALO, scale=self.scale)
         return (opening, *body, tail)
 
     def _feature(self, lr: Tensor) -> Tensor:

@@ -14,8 +14,7 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sr_cli.networks.blocks import LEAK, RRDB
-from sr_cli.networks.dan import BLOCK_HALO, SEGMENT_BLOCKS
+from sr_cli.networks.blocks import BLOCK_HALO, LEAK, RRDB, SEGMENT_BLOCKS
 from sr_cli.networks.family import Family
 from sr_cli.networks.keys import Renames, count, has_all, rename
 from sr_cli.networks.stages import LR, SR, Stage, SuperResolver, segments

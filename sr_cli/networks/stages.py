@@ -9,7 +9,7 @@ tile, with the pixels of the whole, by a program that knows nothing else of it.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -124,20 +124,3 @@ def positions(lr: Tensor) -> Tensor:
     columns = torch.arange(width, dtype=kind, device=lr.device) / max(width - 1, 1)
     grid = torch.stack(torch.meshgrid(rows, columns, indexing="ij")).to(lr.dtype)
     return grid.expand(count, -1, -1, -1)
-
-
-def run_whole(stages: tuple[Stage, ...], lr: Tensor) -> Mapping[str, Tensor]:
-    """All stages over a whole picture at once.
-
-    Args:
-        stages: Of one network.
-        lr: ``(N, 3, H, W)`` RGB in [0, 1].
-
-    Returns:
-        Every stage's output by name; those of means already averaged.
-    """
-    values: dict[str, Tensor] = {LR: lr, POSITION: positions(lr)}
-    for stage in stages:
-        value = stage.run(*(values[name] for name in stage.inputs))
-        values[stage.output] = value.mean((2, 3), keepdim=True) if stage.kind == "mean" else value
-    return values

@@ -17,6 +17,12 @@ WEIGHTS_NAME = "model.safetensors"
 CONFIG_NAME = "config.json"
 CARD_NAME = "README.md"
 
+START = ("start", "start_numbers_sha256", "start_licence", "start_before")
+"""What a header, and ``training`` of an entry, tell of the weights that a run went on from: what
+they are called, which they are, under which licence they came, and what they went on from."""
+CHANGED = "recipe_changed"
+"""Told there, too, where a recipe is no longer the bundled one of its name."""
+
 _MEASURES = {"psnr_y": "PSNR-Y, dB", "ssim_y": "SSIM-Y", "lpips_squeeze": "LPIPS (SqueezeNet)"}
 
 
@@ -147,20 +153,44 @@ def _usage(repo: str) -> str:
 def _facts(model: Model) -> Iterator[str]:
     settings = ", ".join(f"{key} {value}" for key, value in model.options.items())
     paper = model.paper
-    listed = " (see `sr-cli train --list`)" if store.has_recipe(model.recipe) else ""
     rows = [
         ("Network", f"{model.network} ({settings})"),
         ("Trained for", f"the {model.preset} degradation of sr-cli"),
         ("Estimates", f"the {model.degradation} vector" if model.degradation else "nothing"),
         ("Tiles", model.tiling),
-        ("Recipe", f"`{model.recipe}`{listed}"),
-        *((key.capitalize(), str(value)) for key, value in model.training.items()),
+        ("Recipe", _recipe(model)),
+        *_training(model.training),
         ("Licence", str(model.licence or "unknown")),
         ("Authors of the weights", str(model.authors or "unknown")),
         ("Paper", f"{paper.authors}, *{paper.title}* ({paper.year}) {paper.url or ''}".strip()),
     ]
     yield "## Facts"
     yield _table(("What", "Value"), rows)
+
+
+def _recipe(model: Model) -> str:
+    if model.recipe == "unknown":
+        return "unknown"
+    if not store.has_recipe(model.recipe):
+        return f"`{model.recipe}` (not one of `sr-cli train --list`)"
+    if CHANGED in model.training:
+        return f"`{model.recipe}`, changed: not as `sr-cli train --list` has it"
+    return f"`{model.recipe}` (see `sr-cli train --list`)"
+
+
+def _training(training: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    if "start" in training:
+        said = f"`{training['start']}`"
+        if "start_licence" in training:
+            said += f", {training['start_licence']}"
+        if "start_numbers_sha256" in training:
+            said += f", sha256 of its numbers `{training['start_numbers_sha256']}`"
+        if "start_before" in training:
+            said += f"; that from {training['start_before']}"
+        yield "Went on from", said
+    for key, value in training.items():
+        if key not in (*START, CHANGED):
+            yield key.capitalize(), str(value)
 
 
 def _measured(figures: Sequence[Mapping[str, Any]], repo: str) -> Iterator[str]:
@@ -197,7 +227,8 @@ def _table(head: Sequence[str], rows: Any) -> str:
 def described(path: Path) -> Model:
     """What a weights file tells of itself; of its network, what the zoo knows.
 
-    Nothing that was measured or reported of other weights is taken over.
+    Nothing that was measured or reported of other weights is taken over, nor are another model's
+    aliases.
 
     Raises:
         ZooError: It is no weights file, or no model of the zoo has its network.
@@ -208,9 +239,12 @@ def described(path: Path) -> Model:
     like = _like(known.family.name, known.options)
     header = known.header
     scale = int(known.options["scale"])
+    name = header.get("model", path.stem)
+    itself = manifest().get(name)
     return replace(
         like,
-        name=header.get("model", path.stem),
+        name=name,
+        aliases=itself.aliases if itself else (),
         purpose=f"{known.family.name} for pictures enlarged x{scale}",
         options=known.options,
         scale=scale,
@@ -223,12 +257,18 @@ def described(path: Path) -> Model:
         recipe=header.get("recipe", "unknown"),
         training={
             key: int(header[key]) if header[key].isdecimal() else header[key]
-            for key in ("steps", "seconds", "device", "vector")
+            for key in ("steps", "seconds", "device", "vector", CHANGED)
             if key in header
-        },
+        }
+        | told_start(header),
         figures=(),
         estimate={},
     )
+
+
+def told_start(header: Mapping[str, str]) -> dict[str, str]:
+    """What a header tells of the weights that these went on from; empty where it tells nothing."""
+    return {key: header[key] for key in START if key in header}
 
 
 def _like(network: str, options: Mapping[str, Any]) -> Model:

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from sr_cli.degradation.blur_only import KERNEL_RADIUS
 from sr_cli.degradation.layout import TWO_STAGE, Layout, blur_layout
 from sr_cli.networks import registry
 from sr_cli.networks.family import Family
@@ -281,13 +282,14 @@ def _listed(keys: Sequence[str]) -> str:
 
 
 def _layout(name: str | None, scale: int) -> Layout | None:
-    if name is None:
+    if name == "two-stage":
+        return TWO_STAGE
+    if name is None or scale not in KERNEL_RADIUS:
         return None
-    return TWO_STAGE if name == "two-stage" else blur_layout(5 if scale == 2 else 15)
+    return blur_layout(KERNEL_RADIUS[scale])
 
 
 def _layout_of_size(size: int | None, scale: int) -> Layout | None:
     """The layout of a vector of which only the length is known."""
-    blur = _layout("blur", scale)
-    assert blur is not None
-    return {len(TWO_STAGE): TWO_STAGE, len(blur): blur}.get(size or 0)
+    known = (_layout(name, scale) for name in ("two-stage", "blur"))
+    return next((one for one in known if one is not None and len(one) == size), None)

@@ -23,6 +23,8 @@ DEFAULT_MODEL = "dan-real-x4"
 SHARP_MODEL = "dan-real-gan-x4"
 """Whose weights were trained on from the default model's, so that the two can be mixed."""
 
+_REPAIR = "If you have edited it, correct that; reinstalling sr-cli brings the original back."
+
 Tiling = Literal["exact", "local", "blended"]
 
 
@@ -115,7 +117,8 @@ class Model:
     recipe: str
     """Name of the training recipe that makes it, whether or not that recipe is written yet."""
     training: Mapping[str, Any]
-    """Steps, seconds and device of the run that made the weights; empty without weights."""
+    """Steps, seconds and device of the run that made the weights, what these went on from, if that
+    is known, and whether the recipe had been changed; empty without weights."""
     figures: tuple[Mapping[str, Any], ...]
     """Measured quality of these weights: ``protocol``, ``data``, ``date``, ``cases``, ``seed``, and
     every measure beside that of bicubic interpolation."""
@@ -144,7 +147,7 @@ def parse(text: str) -> dict[str, Model]:
     try:
         document = json.loads(text)
     except json.JSONDecodeError as error:
-        raise ZooError(f"{FILE_NAME} is damaged: {error}. Reinstall sr-cli.") from None
+        raise ZooError(f"{FILE_NAME} is damaged: {error}. {_REPAIR}") from None
     version = document.get("version") if isinstance(document, dict) else None
     if isinstance(version, int) and version != SCHEMA_VERSION:
         raise ZooError(
@@ -153,7 +156,7 @@ def parse(text: str) -> dict[str, Model]:
         )
     if found := problems(document):
         others = f" (and {len(found) - 1} more problems)" if len(found) > 1 else ""
-        raise ZooError(f"{FILE_NAME} is not valid: {found[0]}{others}. Reinstall sr-cli.")
+        raise ZooError(f"{FILE_NAME} is not valid: {found[0]}{others}. {_REPAIR}")
     return {entry["name"]: _model(entry) for entry in document["models"]}
 
 

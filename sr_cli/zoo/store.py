@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 from importlib import resources
 from pathlib import Path
 
@@ -70,10 +71,9 @@ def has_recipe(name: str) -> bool:
     """Whether a training recipe of that name is installed.  Looks for its file only: reading it
     would need torch.
     """
-    try:
-        return (resources.files("training") / "recipes" / f"{name}.toml").is_file()
-    except ModuleNotFoundError:
-        return False
+    training = importlib.util.find_spec("training")
+    folders = (training.submodule_search_locations if training else None) or ()
+    return any((Path(folder) / "recipes" / f"{name}.toml").is_file() for folder in folders)
 
 
 def _bundled(model: Model) -> Path | None:

@@ -119,7 +119,7 @@ def test_gray_and_depth_stay(upscale: Upscale, tmp_path: Path, depth: int, endin
     write(made.picture(gray=True, depth=depth), path)
     assert upscale(path).status == 0
     large = read(tmp_path / f"a_x4.{ending}")
-    assert large.metadata.is_gray and large.metadata.bit_depth == depth
+    assert large.metadata.color_model == "gray" and large.metadata.bit_depth == depth
     error = np.abs(flat(large.rgb) - made.centres(made.patches(gray=True, depth=depth))).max()
     assert error <= 0.51 / (2**depth - 1)
 

@@ -21,11 +21,11 @@ from sr_cli.images import (
     Metadata,
     Picture,
     colour,
-    default_format,
     encode,
     losses,
     read,
     replaced,
+    result_format,
 )
 
 PAGE = Path(__file__).parents[2] / "docs" / "formats.md"
@@ -195,7 +195,7 @@ def level(value: float) -> str:
 def same_format_rows() -> Iterator[tuple[str, ...]]:
     for name, mode, depth, make in CASES:
         picture = read(io.BytesIO(make()))
-        default = default_format(picture)
+        default = result_format(io.BytesIO(make()), 1)
         own = name if name != "gif" else "png"
         trip = travel(picture, own)
         yield (

@@ -161,7 +161,7 @@ def test_palette_with_transparency():
     image.putpalette([0, 0, 0, 200, 100, 50])
     image.putpixel((0, 0), 0)
     picture = read(stream_of(image, "PNG", transparency=0))
-    assert picture.metadata.mode == "P" and not picture.metadata.is_gray
+    assert picture.metadata.color_model == "rgb"
     assert np.allclose(picture.rgb[1, 1] * 255, [200, 100, 50])
     assert picture.alpha[0, 0] == 0.0 and picture.alpha[1, 1] == 1.0
 
@@ -170,7 +170,7 @@ def test_palette_with_transparency():
 def test_modes_of_png(mode):
     picture = read(stream_of(Image.new("RGBA", (3, 2), (255,) * 4).convert(mode), "PNG"))
     assert (picture.rgb == 1.0).all() and picture.rgb.dtype == np.float32
-    assert picture.metadata.is_gray == (mode in ("1", "L", "LA"))
+    assert picture.metadata.color_model == ("gray" if mode in ("1", "L", "LA") else "rgb")
     assert picture.metadata.bit_depth == 8
 
 

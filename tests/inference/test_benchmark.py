@@ -1,4 +1,4 @@
-"""The benchmark counts what is done, and foretells what memory is taken."""
+"""The benchmark times what is done, and sees what memory is taken."""
 
 from __future__ import annotations
 
@@ -7,62 +7,16 @@ import mmap
 import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
-from sr_cli.inference.benchmark import (
-    feature_bytes,
-    multiply_adds,
-    picture_bytes,
-    resident,
-    texture,
-    texture_bytes,
-)
-from sr_cli.networks.dan import DAN
-from sr_cli.networks.edsr import EDSR
+from sr_cli.inference.benchmark import _peak, _spent_in, resident, texture, texture_bytes
 from tests.conftest import Outcome
 
 Program = Callable[..., Outcome]
-
-
-def test_multiply_adds_are_those_of_the_paper() -> None:
-    """221.61 G at 270x180 (RealDAN, Table 3).
-
-    Ours applies the degradation's part of two convolutions once a picture instead of once a pixel,
-    which saves half of a percent.
-    """
-    counted = multiply_adds(DAN(), 180, 270, 0) / 1e9
-    assert 0.99 * 221.61 < counted < 221.61
-
-
-def test_a_convolution_is_counted_by_hand() -> None:
-    network = EDSR(scale=2, features=4, blocks=1)
-    by_hand = 0
-    for layer in network.modules():
-        if isinstance(layer, nn.Conv2d):
-            enlarged = layer.in_channels == 4 and layer.out_channels == 3
-            by_hand += layer.weight.numel() * 20 * 30 * (4 if enlarged else 1)
-    assert multiply_adds(network, 20, 30, 0) == by_hand
-
-
-def test_tiles_of_256_cost_at_most_15_percent() -> None:
-    network = DAN()
-    whole = multiply_adds(network, 1024, 1024, 0)
-    assert whole < multiply_adds(network, 1024, 1024, 256) <= 1.15 * whole
-
-
-@pytest.mark.parametrize(("tile", "height", "width"), [(128, 1024, 512), (256, 2048, 300)])
-def test_features_take_what_the_design_notes_say(tile: int, height: int, width: int) -> None:
-    rows = height + 2 * tile + 256
-    assert feature_bytes(DAN(), height, width, tile, "fp32") == 64 * 4 * width * rows
-    assert feature_bytes(DAN(), height, width, tile, "bf16") == 64 * 2 * width * rows
-
-
-def test_pictures_are_floats() -> None:
-    assert picture_bytes(10, 20, 4) == 10 * 20 * 3 * 4 * 17
 
 
 @pytest.mark.skipif(resident() is None, reason="the system does not tell")
@@ -73,6 +27,40 @@ def test_memory_that_is_held_is_seen() -> None:
     after = resident()
     assert before is not None and after is not None
     assert 0.9 * len(held) < after - before < 1.5 * len(held)
+
+
+class Idle:
+    """A backend on a second GPU that does nothing."""
+
+    device = "cuda:1"
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def run(self) -> None:
+        """Nothing."""
+
+    run_whole = run
+
+
+@pytest.mark.parametrize(("name", "peaks"), [("torch", [7]), ("onnx", [])])
+def test_a_gpu_is_asked_for_itself_and_by_torch_for_torch_alone(
+    name: str, peaks: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str | None] = []
+    said = {"synchronize": None, "reset_peak_memory_stats": None}
+    for question, answer in (said | {"memory_allocated": 5, "max_memory_allocated": 12}).items():
+
+        def told(device: str | None = None, answer: int | None = answer) -> int | None:
+            asked.append(device)
+            return answer
+
+        monkeypatch.setattr(torch.cuda, question, told)
+    backend: Any = Idle(name)
+    with _spent_in(backend) as spent, _peak(backend) as peak:
+        backend.run()
+    assert spent[0] > 0 and peak == peaks
+    assert asked == (["cuda:1"] * 4 if name == "torch" else [])
 
 
 def test_the_texture_is_no_flat_picture() -> None:
@@ -133,11 +121,3 @@ def test_a_texture_takes_no_more_than_was_said(height: int, width: int) -> None:
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert 0.4 * texture_bytes(height, width) < peak < texture_bytes(height, width) + 2_000_000
-
-
-def test_counting_changes_no_weights() -> None:
-    network = DAN(features=8, blocks=2)
-    before = {key: value.clone() for key, value in network.state_dict().items()}
-    multiply_adds(network, 16, 16, 8)
-    for key, value in network.state_dict().items():
-        assert torch.equal(value, before[key])

@@ -29,7 +29,8 @@ from sr_cli.inference.store import Memory
 from sr_cli.inference.tiles import band_windows
 from sr_cli.inference.torch_backend import TorchBackend, _Strided, torch_engine
 from sr_cli.inference.walk import Tiling, Walk
-from sr_cli.networks.dan import BLOCK_HALO, DAN, HEAD_HALO, TAIL_HALO
+from sr_cli.networks.blocks import BLOCK_HALO, UPSAMPLER_HALO
+from sr_cli.networks.dan import DAN, HEAD_HALO
 from sr_cli.networks.danv2 import DANv2
 from sr_cli.networks.stages import DEGRADATION, LR, POSITION, SR, Stage, SuperResolver
 from sr_cli.precision import automatic_precision
@@ -409,7 +410,7 @@ def test_tiles_are_smaller_where_they_are_enlarged() -> None:
 
     bands = [len(rows) for rows in Engine(Measuring(network(), CPU, "fp32")).grow(rgb, 64)]
     assert max(bands[:-1]) == 32 * 4  # what is left at the bottom goes with the last
-    assert widths[SR] == 32 + 2 * TAIL_HALO
+    assert widths[SR] == 32 + 2 * UPSAMPLER_HALO
     assert widths["x1after4"] == 64 + 2 * (HEAD_HALO + 4 * BLOCK_HALO["edsr"])
 
 

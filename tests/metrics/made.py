@@ -8,8 +8,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+from safetensors.torch import save_file
 from torch import Tensor
 
+from sr_cli.metrics.squeezenet import COMPARED, FEATURES_FILE, HEADS_FILE, layers
 from tests.conftest import scene
 
 
@@ -39,3 +41,18 @@ def save(path: Path, height: int = 48, width: int = 60, seed: int = 0) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(scene(height, width, seed)).save(path)
     return path
+
+
+def make_features(folder: Path) -> None:
+    """SqueezeNet's features and LPIPS's heads with random weights."""
+    generator = torch.Generator().manual_seed(0)
+    features = {}
+    for name, like in layers().state_dict().items():
+        spread = (2 / like[0].numel()) ** 0.5 if name.endswith("weight") else 0  # keeps variances
+        features[f"features.{name}"] = torch.randn(like.shape, generator=generator) * spread
+    heads = {
+        f"lin{number}.model.1.weight": torch.rand(1, channels, 1, 1, generator=generator)
+        for number, channels in enumerate(COMPARED.values())
+    }
+    save_file(features, folder / FEATURES_FILE)
+    save_file(heads, folder / HEADS_FILE)

@@ -29,8 +29,7 @@ from sr_cli.zoo import weights
 from sr_cli.zoo.loading import load
 from sr_cli.zoo.manifest import manifest
 from tests.conftest import TINY, Outcome
-from tests.metrics.made import save
-from tests.metrics.test_metrics import make_features
+from tests.metrics.made import make_features, save
 
 Program = Callable[..., Outcome]
 DOCS = Path(__file__).parents[2] / "docs"

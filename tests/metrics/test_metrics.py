@@ -13,17 +13,18 @@ from urllib.error import URLError
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from sr_cli.degradation.layout import TWO_STAGE
 from sr_cli.degradation.two_stage import TwoStageModel
 from sr_cli.metrics import fidelity, perceptual
 from sr_cli.metrics.estimation import auc, correlation, skills
-from sr_cli.metrics.perceptual import FEATURES_FILE, HEADS_FILE, PerceptualDistance
+from sr_cli.metrics.perceptual import PerceptualDistance
 from sr_cli.metrics.perceptual_alex import AlexDistance
+from sr_cli.metrics.squeezenet import FEATURES_FILE, HEADS_FILE
 from tests.conftest import scene
-from tests.metrics.made import picture
+from tests.metrics.made import make_features, picture
 
 
 @pytest.fixture(scope="module")
@@ -121,27 +122,6 @@ def test_what_a_border_leaves_nothing_of_is_refused(
         measure(small[..., 1:], small[..., 1:], 4)
 
 
-def make_features(folder: Path) -> None:
-    """SqueezeNet 1.1 of the right shapes with random weights."""
-    generator = torch.Generator().manual_seed(0)
-    fires = {3: (64, 16, 64), 4: (128, 16, 64), 6: (128, 32, 128), 7: (256, 32, 128)}
-    fires |= {9: (256, 48, 192), 10: (384, 48, 192), 11: (384, 64, 256), 12: (512, 64, 256)}
-    shapes = {"features.0": (64, 3, 3, 3)}
-    for number, (inside, squeeze, expand) in fires.items():
-        shapes[f"features.{number}.squeeze"] = (squeeze, inside, 1, 1)
-        shapes[f"features.{number}.expand1x1"] = (expand, squeeze, 1, 1)
-        shapes[f"features.{number}.expand3x3"] = (expand, squeeze, 3, 3)
-    weights = {}
-    for name, shape in shapes.items():
-        fan = shape[1] * shape[2] * shape[3]
-        weights[f"{name}.weight"] = torch.randn(shape, generator=generator) * (2 / fan) ** 0.5
-        weights[f"{name}.bias"] = torch.zeros(shape[0])
-    save_file(weights, folder / FEATURES_FILE)
-    channels = (64, 128, 256, 384, 384, 512, 512)
-    heads = {f"lin{i}.model.1.weight": torch.ones(1, c, 1, 1) for i, c in enumerate(channels)}
-    save_file(heads, folder / HEADS_FILE)
-
-
 def test_the_perceptual_distance_is_zero_for_equals_and_grows_with_blur(tmp_path: Path) -> None:
     make_features(tmp_path)
     distance = PerceptualDistance(tmp_path)
@@ -154,9 +134,57 @@ def test_the_perceptual_distance_is_zero_for_equals_and_grows_with_blur(tmp_path
     assert math.isfinite(float(distance(sharp[..., :side], softest[..., :side])))
 
 
-def test_missing_feature_files_are_named(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=FEATURES_FILE):
+@pytest.mark.parametrize("name", [FEATURES_FILE, HEADS_FILE])
+def test_missing_feature_files_are_named(tmp_path: Path, name: str) -> None:
+    make_features(tmp_path)
+    (tmp_path / name).unlink()
+    with pytest.raises(FileNotFoundError, match=f"must hold .*; {name} is not there"):
         PerceptualDistance(tmp_path)
+
+
+VGG = {"features.0.weight": torch.zeros(64, 3, 3, 3), "features.0.bias": torch.zeros(64)}
+
+
+@pytest.mark.parametrize(
+    ("name", "state", "told"),
+    [
+        (FEATURES_FILE, {"conv1.weight": torch.zeros(1)}, "features.0.weight is missing"),
+        (FEATURES_FILE, VGG, "features.3.squeeze.weight is missing"),
+        (
+            FEATURES_FILE,
+            {"features.0.weight": torch.zeros(96, 3, 7, 7)},
+            "features.0.weight is 96x3x7x7, not 64x3x3x3",
+        ),
+        (
+            HEADS_FILE,
+            {"lin0.model.1.weight": torch.tensor(1.0)},
+            "a single number, not 1x64x1x1",
+        ),
+    ],
+)
+def test_feature_files_of_another_network_are_told(
+    tmp_path: Path, name: str, state: dict[str, Tensor], told: str
+) -> None:
+    make_features(tmp_path)
+    save_file(state, tmp_path / name)
+    with pytest.raises(ValueError, match=f"not of SqueezeNet 1.1 and LPIPS's heads: .*{told}"):
+        PerceptualDistance(tmp_path)
+
+
+def test_a_damaged_feature_file_is_named(tmp_path: Path) -> None:
+    make_features(tmp_path)
+    (tmp_path / HEADS_FILE).write_bytes(b"nothing")
+    with pytest.raises(ValueError, match=f"{HEADS_FILE} cannot be read"):
+        PerceptualDistance(tmp_path)
+
+
+def test_the_classifier_may_be_in_the_features_file(tmp_path: Path) -> None:
+    make_features(tmp_path)
+    one, other = torch.rand(2, 1, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    plain = PerceptualDistance(tmp_path)(one, other)
+    path = tmp_path / FEATURES_FILE
+    save_file(load_file(path) | {"classifier.1.weight": torch.zeros(1000, 512, 1, 1)}, path)
+    assert torch.equal(PerceptualDistance(tmp_path)(one, other), plain)
 
 
 def test_the_perceptual_distance_of_tiles_is_that_of_the_whole(

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import pytest
 import torch
 from torch import Tensor
-from toys import TOYS, toy
+from toys import TOYS, run_whole, toy
 
 from sr_cli.networks.stages import (
     DEGRADATION,
@@ -16,7 +16,6 @@ from sr_cli.networks.stages import (
     SR,
     Stage,
     positions,
-    run_whole,
 )
 
 POOLED_EVERYWHERE = [name for name in TOYS if name.startswith(("danv1", "dmsr"))]

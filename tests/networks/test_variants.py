@@ -9,10 +9,11 @@ import torch
 
 from sr_cli.inference.torch_backend import torch_engine
 from sr_cli.networks.dan import DAN
-from sr_cli.networks.stages import SR, run_whole
+from sr_cli.networks.stages import SR
 from sr_cli.networks.variants import Told, with_iterations
 from tests.conftest import TINY
 from tests.metrics.made import picture
+from tests.networks.toys import run_whole
 
 
 @pytest.fixture

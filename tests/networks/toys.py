@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from sr_cli.networks.registry import family
-from sr_cli.networks.stages import SuperResolver
+from sr_cli.networks.stages import LR, POSITION, Stage, SuperResolver, positions
 
 TOYS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "dan": ("DAN", {"features": 8, "blocks": 5, "iterations": 2, "degradation_size": 6}),
@@ -54,3 +55,20 @@ def toy(name: str) -> SuperResolver:
         _, size, numbers = network.encoder.shape
         network.set_encoder(torch.randn(size, numbers))
     return network
+
+
+def run_whole(stages: tuple[Stage, ...], lr: Tensor) -> Mapping[str, Tensor]:
+    """All stages over a whole picture at once.
+
+    Args:
+        stages: Of one network.
+        lr: ``(N, 3, H, W)`` RGB in [0, 1].
+
+    Returns:
+        Every stage's output by name; those of means already averaged.
+    """
+    values: dict[str, Tensor] = {LR: lr, POSITION: positions(lr)}
+    for stage in stages:
+        value = stage.run(*(values[name] for name in stage.inputs))
+        values[stage.output] = value.mean((2, 3), keepdim=True) if stage.kind == "mean" else value
+    return values

@@ -8,16 +8,14 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
-from safetensors.torch import save_file
 
-from sr_cli.metrics.perceptual import FEATURES_FILE, HEADS_FILE
 from tests.conftest import scene
+from tests.metrics.made import make_features
 from training.corpus import Corpus, read_corpus
 from training.degradations import Degrader, degrader
 from training.initial import build_network
 from training.learner import Learner
 from training.losses import Objectives
-from training.losses.features import SQUEEZENET_COMPARED, squeezenet_layers
 from training.options import Options
 from training.processes import Processes
 from training.recipe import Recipe, load_recipe
@@ -127,14 +125,6 @@ def pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def features_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """SqueezeNet's features and LPIPS's heads with random weights."""
-    torch.manual_seed(0)
     folder = tmp_path_factory.mktemp("features")
-    channels = (64, 128, 256, 384, 384, 512, 512)
-    heads = {
-        f"lin{i}.model.1.weight": torch.rand(1, channels[i], 1, 1)
-        for i in range(len(SQUEEZENET_COMPARED))
-    }
-    layers = squeezenet_layers().state_dict()
-    save_file({f"features.{k}": v for k, v in layers.items()}, folder / FEATURES_FILE)
-    save_file(heads, folder / HEADS_FILE)
+    make_features(folder)
     return folder

@@ -83,6 +83,28 @@ def test_a_folder_that_is_not_there_is_named(
     assert "cannot be written: No such file or directory" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("name", "words"), [("precious.png", "must end in"), ("precious.safetensors", "is there")]
+)
+def test_no_file_is_lost_to_a_mean(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, words: str
+) -> None:
+    a, out = tmp_path / "a.safetensors", tmp_path / name
+    _written(a, 0)
+    out.write_text("precious")
+    with pytest.raises(SystemExit):
+        main([str(a), "--out", str(out)])
+    assert words in capsys.readouterr().err and out.read_text() == "precious"
+
+
+def test_a_mean_replaces_what_it_is_told_to(tmp_path: Path) -> None:
+    a, out = tmp_path / "a.safetensors", tmp_path / "out.safetensors"
+    one = _written(a, 0).state_dict()
+    out.write_text("an older one")
+    main([str(a), "--out", str(out), "--overwrite"])
+    assert weights.read(out)[0].keys() == one.keys()
+
+
 def test_shares_say_how_much_each_counts(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
 
+from sr_cli.degradation.blur_only import BlurModel
 from sr_cli.degradation.layout import TWO_STAGE
 from sr_cli.degradation.two_stage import TwoStageModel
 from sr_cli.networks.dan import DAN
 from sr_cli.zoo import weights
 from training.calibrate import calibrate, estimates, line, main
 from training.corpus import read_corpus
-from training.degradations import TwoStageDegrader
+from training.degradations import BlurDegrader, TwoStageDegrader
 
 
 def test_a_biased_estimate_is_mended_by_a_line() -> None:
@@ -44,6 +46,15 @@ def test_calibration_lowers_the_error_and_keeps_the_picture(photographs: Path) -
     error = (estimate - truth)[:, flags].square().mean()
     assert (after - truth)[:, flags].square().mean() < 0.5 * error
     assert torch.equal(network(lr)[0], before)
+
+
+@pytest.mark.parametrize("blurred", [False, True])
+def test_a_crop_is_rounded_down_to_what_can_be_degraded(blurred: bool, photographs: Path) -> None:
+    model = BlurDegrader(BlurModel(4)) if blurred else TwoStageDegrader(TwoStageModel(4))
+    network = DAN(features=8, blocks=1, degradation_size=8 if blurred else 42)
+    corpus = read_corpus([photographs], 96)
+    odd, whole = (estimates(network, model, corpus, crop, 1) for crop in (95, 92))
+    assert torch.equal(odd[0], whole[0]) and torch.equal(odd[1], whole[1])
 
 
 def test_only_cases_to_which_a_number_applies_count() -> None:
@@ -83,12 +94,15 @@ def test_weights_are_calibrated_as_what_they_are(
     network = DAN(**options)
     weights.write_exact(path, network.state_dict(), "DAN", options)
     of = [str(path), "--recipe", "dan-real-x4", "--data", str(photographs), "--crop", "128"]
-    main([*of, "--repeats", "4"])  # the recipe says 64 features and T = 3
+    more = tmp_path / "more"
+    more.mkdir()
+    shutil.copy(next(photographs.iterdir()), more)
+    main([*of, "--data", str(more), "--repeats", "4"])  # the recipe says 64 features and T = 3
     state, header = weights.read(path)
     assert weights.told_options(header, path) == options
     changed = {key for key, value in network.state_dict().items() if not value.equal(state[key])}
     assert changed == {"degradation_tail.weight", "degradation_tail.bias"}
-    capsys.readouterr()
+    assert " numbers on 20 degraded pictures" in capsys.readouterr().out
     odd = tmp_path / "odd.safetensors"
     weights.write_exact(odd, network.state_dict(), "DAN", options | {"mood": "good"})
     for wrong, complaint in (
@@ -97,6 +111,7 @@ def test_weights_are_calibrated_as_what_they_are(
         ([*of[:2], "dan-blur-x4", *of[3:]], "another scale or degradation than dan-blur-x4"),
         ([*of, "--repeats", "0"], "--repeats must be at least 1"),
         ([*of, "--crop", "4"], "--crop at least 76"),
+        ([*of, "--repeats", "1"], "4 degraded pictures are too few"),
         ([*of[:2], "dan-real-x5", *of[3:]], "There is no recipe"),
         ([*of[:4], str(tmp_path / "nowhere"), *of[5:]], "not a folder"),
         ([*of[:2], "dmsr-x4", *of[3:]], "tells no vector"),

@@ -6,6 +6,8 @@ import errno
 import itertools
 import os
 import struct
+import tracemalloc
+import warnings
 import zlib
 from collections import Counter
 from collections.abc import Callable
@@ -53,6 +55,26 @@ def test_unusable_pictures_are_counted_and_empty_folders_refused(tmp_path: Path)
         read_corpus([tmp_path], 256)
     with pytest.raises(CorpusError, match="not a folder"):
         read_corpus([tmp_path / "missing"], 64)
+
+
+def test_what_runs_draw_is_not_learned_from(tmp_path: Path) -> None:
+    (tmp_path / "runs" / "a" / "strips").mkdir(parents=True)
+    (tmp_path / "strips").mkdir()
+    for place in (tmp_path, tmp_path / "strips", tmp_path / "runs" / "a" / "strips"):
+        Image.fromarray(scene(100, 120)).save(place / f"{place.name}.png")
+    assert read_corpus([tmp_path], 64).files == 3
+    (tmp_path / "runs" / "a" / "log.jsonl").touch()
+    assert read_corpus([tmp_path], 64).files == 2
+
+
+def test_what_memory_does_not_hold_is_mapped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Image.fromarray(scene(100, 120)).save(tmp_path / "a.png")
+    assert not read_corpus([tmp_path], 64).mapped
+    monkeypatch.setattr("training.corpus.free_memory", lambda _: 50_000)
+    corpus = read_corpus([tmp_path], 64, memory=16.0)
+    assert corpus.mapped and np.array_equal(corpus.pictures[0], scene(100, 120))
 
 
 def test_what_is_no_photograph_is_not_decoded_whatever_its_name_is(tmp_path: Path) -> None:
@@ -257,18 +279,47 @@ def test_gray_of_12_bits_and_gray_with_a_white_zero_are_what_they_are(tmp_path: 
 def test_whatever_a_decoder_raises_is_counted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("a.png", "b.png"):
-        Image.fromarray(scene(64, 64)).save(tmp_path / name)
+    for name, width in (("a.png", 64), ("b.png", 72)):
+        Image.fromarray(scene(64, width)).save(tmp_path / name)
     convert = Image.Image.convert
 
     def damaged(image: Image.Image, *rest: object) -> Image.Image:
-        if str(getattr(image, "filename", "")).endswith("b.png"):
+        if image.width == 72:
             raise RuntimeError("Failed to decode frame 0")
         return convert(image, *rest)  # type: ignore[arg-type]
 
     monkeypatch.setattr(Image.Image, "convert", damaged)
     corpus = read_corpus([tmp_path], 64)
     assert (corpus.names, corpus.unreadable) == (("a.png",), 1)
+
+
+def test_pictures_are_as_large_as_they_are_anywhere_in_this_program(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Image.fromarray(scene(64, 64)).save(tmp_path / "a.png")
+    Image.fromarray(scene(100, 120)).save(tmp_path / "b.jpg")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 3000)  # Pillow warns from here, refuses twice it
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert read_corpus([tmp_path], 64).names == ("a.png", "b.jpg")
+        monkeypatch.setattr("training.corpus.MAX_PIXELS", 5000)
+        corpus = read_corpus([tmp_path], 64)
+    assert (corpus.names, corpus.unreadable) == (("a.png",), 1)
+    assert Image.MAX_IMAGE_PIXELS == 3000
+
+
+def test_what_a_header_cannot_claim_is_not_made_room_for(tmp_path: Path) -> None:
+    Image.fromarray(scene(64, 64)).save(tmp_path / "a.png")
+    header = struct.pack(">4sIIBBBBB", b"IHDR", 9000, 9000, 8, 2, 0, 0, 0)
+    chunk = struct.pack(">I", 13) + header + struct.pack(">I", zlib.crc32(header))
+    data = struct.pack(">I4sI", 0, b"IDAT", zlib.crc32(b"IDAT"))
+    (tmp_path / "b.png").write_bytes(b"\x89PNG\r\n\x1a\n" + chunk + data)
+    tracemalloc.start()
+    corpus = read_corpus([tmp_path], 64)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert (corpus.names, corpus.unreadable) == (("a.png",), 1)
+    assert peak < 10_000_000  # of 243 MB
 
 
 def test_every_pixel_is_as_likely_as_any_other() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from safetensors.torch import save_file
 from torch import Tensor
 
 from sr_cli.degradation.bicubic import imresize
@@ -18,6 +20,7 @@ from sr_cli.degradation.layout import TWO_STAGE
 from sr_cli.degradation.operators import blur
 from sr_cli.degradation.two_stage import TwoStageModel
 from sr_cli.metrics.perceptual import PerceptualDistance
+from sr_cli.metrics.squeezenet import HEADS_FILE, layers
 from sr_cli.networks.dan import DAN
 from sr_cli.networks.unet_discriminator import UNetDiscriminator
 from tests.conftest import scene
@@ -36,7 +39,6 @@ from training.losses.features import (
     FeaturesError,
     Staggered,
     load_features,
-    squeezenet_layers,
 )
 from training.losses.objective import MetaRestoration, Restoration, root_mean_square
 from training.losses.shape import ShapeLoss
@@ -332,7 +334,7 @@ def test_the_squeezenet_loss_is_what_evaluate_measures(features_folder: Path) ->
 
 
 def test_squeezenets_layers_are_of_the_published_sizes() -> None:
-    assert sum(p.numel() for p in squeezenet_layers().parameters()) == 722_496
+    assert sum(p.numel() for p in layers().parameters()) == 722_496
 
 
 def test_features_can_begin_their_grid_at_another_pixel_of_every_crop(
@@ -398,7 +400,16 @@ def test_missing_features_are_explained(tmp_path: Path, monkeypatch: pytest.Monk
         load_features(Loss())
     with pytest.raises(FeaturesError, match="needs the folder"):
         load_features(Loss(features="squeezenet"))
+    with pytest.raises(FeaturesError, match=r"squeezenet1_1\.safetensors is not there"):
+        load_features(Loss(features="squeezenet", features_folder=str(tmp_path)))
     with pytest.raises(FeaturesError, match="which is not there"):
+        load_features(Loss(features_folder=str(tmp_path)))
+
+
+def test_features_of_another_network_are_explained(features_folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(features_folder, tmp_path, dirs_exist_ok=True)
+    save_file({"lin0.model.1.weight": torch.zeros(1, 7, 1, 1)}, tmp_path / HEADS_FILE)
+    with pytest.raises(FeaturesError, match=r"lin0\.model\.1\.weight is 1x7x1x1, not 1x64x1x1"):
         load_features(Loss(features="squeezenet", features_folder=str(tmp_path)))
 
 

@@ -13,6 +13,7 @@ from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import save_file
 
+from sr_cli.networks.dan import DAN
 from sr_cli.temporary import claimed
 from sr_cli.zoo import card, manifest, store, weights
 from sr_cli.zoo.loading import load
@@ -237,7 +238,7 @@ def test_weights_take_their_place_only_with_an_entry(
             [str(out), "--recipe", "dan-real-x4", *BY, *places],
             "a run of 'small', not of 'dan-real-x4'",
         ),
-        ([*of, "--set", "model=nothing"], "no entry 'nothing'"),
+        ([*of, "--set", "model=kerneldan-x4"], "which models['dan-blur-x4'] is called already"),
         ([*of, "--weights", str(tmp_path / "nowhere")], "nowhere is not a folder"),
         ([word for word in of if word not in BY[:2]], "--licence"),
         ([word for word in of if word not in BY[2:]], "--authors"),
@@ -304,3 +305,154 @@ def test_figures_are_released_with_the_weights_that_were_measured(
     assert (figure["protocol"], figure["data"], figure["cases"]) == ("real", "val", 1)
     assert model.estimate == answer["skill"][str(weights)]
     assert model.preset == "published"
+
+
+def test_a_model_of_ones_own_is_released_behind_the_others(
+    trainer: Callable[..., Trainer],
+    small: Recipe,
+    small_file: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    out, folder, file = tmp_path / "run", tmp_path / "weights", tmp_path / "manifest.json"
+    trainer(out, last_step=8).run()
+    assert list(pack(out, small, "two cores")) == []
+    entry = json.loads((out / "release" / "entry.json").read_text())
+    of = [str(out), *released_to(tmp_path, small_file)]
+    before = list(manifest.parse(file.read_text(encoding="utf-8")))
+    for told in ("'small' is a new model", ""):  # the second time it is there
+        release.main(of)
+        said = capsys.readouterr().out
+        assert str(folder / "small.safetensors") in said and told in said
+        assert ("new model" in said) == bool(told)
+        found = manifest.parse(file.read_text(encoding="utf-8"))
+        assert list(found) == [*before, "small"]
+    model = found["small"]
+    assert (model.licence, model.authors, model.aliases) == ("CC0-1.0", "A. Person", ())
+    assert model.weights is not None
+    assert model.weights.sha256 == store.sha256(folder / "small.safetensors")
+    for key in ("purpose", "network", "options", "tiling", "degradation", "preset", "recipe"):
+        assert getattr(model, key) == entry[key]
+
+
+def test_an_entry_can_be_put_beside_the_others(
+    trainer: Callable[..., Trainer], small_file: Path, tmp_path: Path
+) -> None:
+    """Aliases are the model's own: none for a new one, and kept where it takes the old's place."""
+    whole = json.loads((Path(__file__).parents[2] / "weights_manifest.json").read_text("utf-8"))
+    for model, aliases in (("small", []), ("dan-real-x4", ["realdan-x4"])):
+        out, recipe = tmp_path / model, load_recipe(str(small_file), [f"model={model}"])
+        trainer(out, recipe, last_step=2).run()
+        assert list(pack(out, recipe, "two cores")) == []
+        entry = json.loads((out / "release" / "entry.json").read_text())
+        assert entry["aliases"] == aliases
+        beside = packing.placed(whole["models"], entry)
+        assert len(beside) == len(whole["models"]) + (model == "small")
+        assert (
+            manifest.parse(json.dumps(whole | {"models": beside}))[model].options["features"] == 8
+        )
+    taken = load_recipe(str(small_file), ["model=kerneldan-x4"])
+    trainer(tmp_path / "taken", taken, last_step=2).run()
+    (told,) = pack(tmp_path / "taken", taken, "two cores")
+    assert "entry.json is not yet one for the manifest" in told
+    assert "which models['dan-blur-x4'] is called already" in told
+
+
+SHA = "start_numbers_sha256"
+
+
+def test_what_a_run_went_on_from_stays_known(
+    trainer: Callable[..., Trainer], small: Recipe, small_file: Path, tmp_path: Path
+) -> None:
+    first, second, third = (tmp_path / name for name in ("first", "second", "third"))
+    fitting = load_recipe(str(small_file), ["start.fitting=true"])
+    trainer(first, fitting, last_step=3, weights="dan-blur-x4").run()
+    told = {
+        "start": "dan-blur-x4",
+        "start_numbers_sha256": load("dan-blur-x4").digest,
+        "start_licence": "Apache-2.0",
+    }
+    assert json.loads((first / "start.json").read_text()) == told
+    resumed = trainer(first, fitting, last_step=6)
+    assert resumed.resume()
+    resumed.run()
+    # Calibrating writes the header so.
+    state, header = weights.read(first / "ema.safetensors")
+    assert header["step"] == "6" and told.items() <= header.items()
+    weights.write_with(first / "ema.safetensors", state, weights.own_header(header))
+    list(pack(first, fitting, "two cores"))
+    file = first / "release" / "small.safetensors"
+    assert told.items() <= weights.read(file)[1].items()
+    entry = json.loads((first / "release" / "entry.json").read_text())
+    assert told.items() <= entry["training"].items()
+    text = (first / "release" / "README.md").read_text()
+    assert (
+        f"| Went on from | `dan-blur-x4`, Apache-2.0, sha256 of its numbers `{told[SHA]}` |" in text
+    )
+    assert "Start" not in text
+    # What goes on from these tells of both.
+    trainer(second, small, last_step=2, weights=first / "ema.safetensors").run()
+    after = weights.read(second / "ema.safetensors")[1]
+    assert after["start"] == "ema.safetensors of small" and "start_licence" not in after
+    assert after["start_before"] == "dan-blur-x4, Apache-2.0"
+    list(pack(second, small, "two cores"))
+    assert "that from dan-blur-x4, Apache-2.0 |" in (second / "release" / "README.md").read_text()
+    # Another run's note in the folder of one with fresh weights.
+    third.mkdir()
+    (third / "start.json").write_text(json.dumps(told))
+    trainer(third, last_step=1).run()
+    assert not (third / "start.json").exists()
+    assert "start" not in weights.read(third / "ema.safetensors")[1]
+
+
+def test_where_the_start_cannot_be_kept_training_goes_on(
+    trainer: Callable[..., Trainer], small: Recipe, tmp_path: Path
+) -> None:
+    out, told = tmp_path / "run", []
+    start = tmp_path / "mine.safetensors"
+    network = trainer(tmp_path / "other").network
+    weights.write_exact(start, network.state_dict(), "DAN", {}, licence="MIT", model="mine")
+    (out / "start.json").mkdir(parents=True)
+    run = trainer(out, last_step=1, weights=start)
+    run.run(warn=told.append)
+    assert len(told) == 1 and "start.json" in told[0] and "Training goes on" in told[0]
+    header = weights.read(out / "ema.safetensors")[1]
+    assert (header["start"], header["start_licence"]) == ("mine.safetensors", "MIT")
+
+
+def test_a_release_is_told_what_its_weights_went_on_from(
+    trainer: Callable[..., Trainer], small_file: Path, tmp_path: Path
+) -> None:
+    recipe = load_recipe(str(small_file), ["start.fitting=true"])
+    trainer(tmp_path / "run", recipe, last_step=2, weights="dan-blur-x4").run()
+    release.main([str(tmp_path / "run"), *released_to(tmp_path, small_file, "start.fitting=true")])
+    found = manifest.parse((tmp_path / "manifest.json").read_text(encoding="utf-8"))["small"]
+    assert found.training["start"] == "dan-blur-x4" and found.training["steps"] == 2
+
+
+def test_a_card_sends_to_the_list_only_for_what_is_listed(small_file: Path, tmp_path: Path) -> None:
+    """A changed recipe has the bundled one's name, and one of one's own is in no list."""
+    listed = load_recipe("dan-blur-x4-cpu")
+    same = load_recipe("dan-blur-x4-cpu", ["model=mine", "data.memory=2.0", "validation.every=7"])
+    changed = load_recipe("dan-blur-x4-cpu", ["seed=1"])
+    own = load_recipe(str(small_file))
+    for number, (recipe, kept, said) in enumerate(
+        (
+            (listed, None, "`dan-blur-x4-cpu` (see `sr-cli train --list`)"),
+            (same, same, "`dan-blur-x4-cpu` (see `sr-cli train --list`)"),
+            (changed, None, "`dan-blur-x4-cpu`, changed: not as `sr-cli train --list` has it"),
+            (listed, changed, "`dan-blur-x4-cpu`, changed: not as `sr-cli train --list` has it"),
+            (own, own, "`small` (not one of `sr-cli train --list`)"),
+        )
+    ):
+        run = tmp_path / str(number)
+        options = {"features": 8, "blocks": 2, "iterations": 1, "degradation_size": 8}
+        state = DAN(**options).state_dict()
+        run.mkdir()
+        weights.write(run / "ema.safetensors", state, "DAN", options, recipe=recipe.name)
+        if kept:
+            record.write(run, kept)
+        list(pack(run, recipe, "two cores"))
+        assert f"| Recipe | {said} |" in (run / "release" / "README.md").read_text()
+        training = json.loads((run / "release" / "entry.json").read_text())["training"]
+        assert training.get("recipe_changed") == ("yes" if "changed" in said else None)

@@ -215,6 +215,17 @@ def test_an_unknown_recipe_is_answered_with_near_ones() -> None:
         load_recipe("dan-reel-x4")
 
 
+def test_what_is_no_recipe_may_be_something_else(tmp_path: Path) -> None:
+    (tmp_path / "mine.TOML").touch()
+    for name, hint in (
+        (str(tmp_path), r"photographs are named by --data"),
+        (str(tmp_path / "mine.TOML"), r"Files of recipes end in \.toml"),
+        ("zzz", r"`sr-cli train --list` names them all"),
+    ):
+        with pytest.raises(RecipeError, match=f"There is no recipe.*{hint}"):
+            load_recipe(name)
+
+
 def test_a_recipe_that_extends_another_says_only_what_differs(tmp_path: Path) -> None:
     base, child = tmp_path / "base.toml", tmp_path / "child.toml"
     base.write_text(shown(load_recipe("dan-blur-x4")))
@@ -225,6 +236,8 @@ def test_a_recipe_that_extends_another_says_only_what_differs(tmp_path: Path) ->
     assert recipe.phase == load_recipe("dan-blur-x4").phase
     child.write_text("extends = 'dan-blur-x2'\nname = 'mine'\n")
     assert load_recipe(str(child)).network == load_recipe("dan-blur-x2").network
+    child.write_text("extends = 'dan-blur-x2'\n")
+    assert load_recipe(str(child)).name == "child"  # not that of another, whose runs it would share
     child.write_text("extends = 'child.toml'\n")
     with pytest.raises(RecipeError, match="in a circle"):
         load_recipe(str(child))

@@ -19,13 +19,20 @@ from sr_cli.temporary import claimed
 from tests.conftest import Outcome, scene
 from tests.training.conftest import CPU
 from training import checkpoint
+from training.initial import keep_start
 from training.learner import Learner
 from training.options import Options
 from training.processes import Processes
 from training.recipe import load_recipe
 from training.record import RECORD
 from training.schema import Recipe
-from training.session import HOST_THREADS, _stopping_cleanly, run_session, spare_threads
+from training.session import (
+    HOST_THREADS,
+    _stopping_cleanly,
+    listed,
+    run_session,
+    spare_threads,
+)
 from training.trainer import Trainer, TrainingError
 
 
@@ -111,11 +118,11 @@ def test_what_is_learned_from_is_told_and_how_it_goes(
         tell=said.append,
         bar=lambda *progress: shown.append(progress),
     )
-    assert shown == [(2, 14)]
+    assert shown == [(1, 14), (2, 14)]
     about, line = said
     assert about == (
         "training: 2 pictures at 2 sizes, 0.1 megapixels "
-        "(1 unreadable, 1 too small, 1 of kinds that are not read left out); "
+        "(1 unreadable (broken.png), 1 too small, 1 of kinds that are not read left out); "
         "validation: 4 pictures, 0.2 megapixels"
     )
     numbers = r"rate 1.0e-03, [\d.]+ steps/s, waiting for data \d+%, [+-]\d+\.\d\d dB over bicubic"
@@ -282,6 +289,37 @@ def test_two_runs_do_not_share_a_folder(small: Recipe, photographs: Path, tmp_pa
     assert any(held)
     with claimed(folder) as ours:
         assert ours
+
+
+def test_of_many_names_the_first_are_told() -> None:
+    assert listed(["a", "b"]) == "a, b"
+    assert listed(["a", "b", "c", "d", "e"]) == "a, b, c and 2 more"
+
+
+def test_held_out_pictures_that_are_trained_on_are_told(
+    small: Recipe, photographs: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "mixed").mkdir()
+    one, *_ = sorted(photographs.iterdir())
+    (tmp_path / "mixed" / "another name.png").symlink_to(one)
+    Image.fromarray(scene(160, 160)).save(tmp_path / "mixed" / "other.png")
+    said: list[str] = []
+    run_session(
+        *(small, [photographs], tmp_path / "mixed", tmp_path / "run", CPU),
+        options=Options(half=False, last_step=0),
+        resume=False,
+        tell=said.append,
+        bar=lambda *_: None,
+    )
+    assert any("1 of the validation's pictures are trained on as well" in line for line in said)
+
+
+def test_a_run_that_was_never_saved_does_not_forget_its_weights(
+    small: Recipe, photographs: Path, tmp_path: Path
+) -> None:
+    keep_start(tmp_path, {"start": "dan-blur-x4"})
+    with pytest.raises(TrainingError, match=r"from the weights dan-blur-x4 .* with --weights"):
+        session(small, photographs, tmp_path, resume=True)
 
 
 def test_a_step_that_does_not_fit_into_memory_is_told(

@@ -94,13 +94,14 @@ def test_convert_knows_where_to_write_before_it_fetches(program: Program, tmp_pa
         assert outcome.status == 1 and hint in outcome.err
 
 
-def test_the_zoo_is_shown_without_torch() -> None:
+@pytest.mark.parametrize("command", ["list", "verify"])
+def test_the_zoo_is_shown_without_torch(command: str) -> None:
     code = (
-        "import sys; sys.argv = ['sr-cli', 'models', 'verify']\n"
+        f"import sys; sys.argv = ['sr-cli', 'models', '{command}']\n"
         "from sr_cli.cli.main import run\n"
         "try: run()\n"
         "except SystemExit: pass\n"
-        "sys.exit('torch' in sys.modules)"
+        "sys.exit(bool({'torch', 'training'} & sys.modules.keys()))"
     )
     assert subprocess.run([sys.executable, "-c", code], stdout=subprocess.DEVNULL).returncode == 0
 

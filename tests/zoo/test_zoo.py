@@ -13,7 +13,7 @@ from PIL import Image
 from safetensors import safe_open
 
 from sr_cli import networks
-from sr_cli.degradation.layout import TWO_STAGE
+from sr_cli.degradation.layout import TWO_STAGE, blur_layout
 from sr_cli.networks import registry
 from sr_cli.networks.dan import DAN
 from sr_cli.zoo import compact, manifest, store, weights
@@ -148,7 +148,8 @@ def test_a_reference_names_repository_file_and_revision() -> None:
     ("network", "options"),
     [
         ("DAN", {"features": 8, "blocks": 2, "block": "rrdb", "estimator": "large"}),
-        ("DAN", {"features": 8, "blocks": 2, "scale": 3, "degradation_size": 8}),
+        ("DAN", {"features": 8, "blocks": 2, "scale": 3}),
+        ("DAN", {"features": 8, "blocks": 2, "scale": 2, "degradation_size": 8}),
         ("DANv1", {"features": 32, "blocks": 2, "estimator_blocks": 1, "iterations": 2}),
         ("DANv2", {"features": 8, "groups": 1, "group_blocks": 2, "iterations": 1}),
         ("DMSR", {"features": 16, "groups": 1, "blocks": 1, "scale": 3}),
@@ -272,6 +273,20 @@ def test_a_new_network_needs_one_file_and_one_entry(
     assert done.status == 0, done.err
     assert Image.open(tmp_path / "photo_x2.png").size == (22, 18)
     assert load(str(path)).network.scale == 2
+
+
+@pytest.mark.parametrize(("scale", "radius"), [(2, 5), (3, None), (4, 15)])
+def test_a_blurs_numbers_are_known_at_the_scales_that_kernels_are_published_for(
+    scale: int, radius: int | None, tmp_path: Path
+) -> None:
+    options = {"features": 8, "blocks": 2, "scale": scale, "degradation_size": 8}
+    state = registry.family("DAN").build(**options).state_dict()
+    weights.write_exact(path := tmp_path / "net.safetensors", state, "DAN", options)
+    layout = load(str(path)).layout
+    if radius is None:
+        assert layout is None
+    else:
+        assert layout == blur_layout(radius)
 
 
 @pytest.mark.parametrize("model", [m for m in manifest.manifest().values() if m.weights])

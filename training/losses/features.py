@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from sr_cli.metrics.perceptual import FEATURES_FILE, HEADS_FILE
+from sr_cli.metrics import squeezenet
 from training.schema import Loss
 
 
@@ -23,22 +23,9 @@ class FeaturesError(Exception):
 class Features(nn.Module):
     """A fixed network that compares pictures; gradients reach the first picture only."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.mean: Tensor
-        self.deviation: Tensor
-
     def distance(self, sr: Tensor, hr: Tensor) -> Tensor:
         """A scalar, the mean over a batch ``(N, 3, H, W)`` of RGB in [0, 1]."""
         raise NotImplementedError
-
-    def _set_colours(self, mean: tuple[float, ...], deviation: tuple[float, ...]) -> None:
-        self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1))
-        self.register_buffer("deviation", torch.tensor(deviation).view(1, 3, 1, 1))
-
-    def _freeze(self) -> None:
-        self.eval()
-        self.requires_grad_(False)
 
 
 VGG19_LAYERS = (64, 64, 0, 128, 128, 0, 256, 256, 256, 256, 0, *(512,) * 4, 0, *(512,) * 4)
@@ -62,7 +49,10 @@ class VGG19(Features):
         self.weights = {
             layer: weight for layer, weight in zip(VGG19_COMPARED, weights, strict=True) if weight
         }
-        self._set_colours((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+        self.mean: Tensor
+        self.deviation: Tensor
+        self.register_buffer("mean", torch.tensor((0.485, 0.456, 0.406)).view(1, 3, 1, 1))
+        self.register_buffer("deviation", torch.tensor((0.229, 0.224, 0.225)).view(1, 3, 1, 1))
         layers: list[nn.Module] = []
         channels = 3
         for width in VGG19_LAYERS:
@@ -77,7 +67,8 @@ class VGG19(Features):
         missing = [k for k in wanted if k.startswith("features") and k not in state]
         if missing:
             raise FeaturesError(f"These are no weights of VGG19: {missing[0]} is missing.")
-        self._freeze()
+        self.eval()
+        self.requires_grad_(False)
 
     def distance(self, sr: Tensor, hr: Tensor) -> Tensor:
         x = (torch.cat((sr, hr)) - self.mean) / self.deviation
@@ -90,80 +81,15 @@ class VGG19(Features):
         return total
 
 
-class Fire(nn.Module):
-    """SqueezeNet's block: squeeze to few channels, expand with 1x1 and 3x3 convolutions."""
-
-    def __init__(self, channels: int, squeezed: int, expanded: int) -> None:
-        super().__init__()
-        self.squeeze = nn.Conv2d(channels, squeezed, 1)
-        self.expand1x1 = nn.Conv2d(squeezed, expanded, 1)
-        self.expand3x3 = nn.Conv2d(squeezed, expanded, 3, padding=1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = F.relu(self.squeeze(x))
-        return F.relu(torch.cat((self.expand1x1(x), self.expand3x3(x)), 1))
-
-
-SQUEEZENET_COMPARED = (1, 4, 7, 9, 10, 11, 12)
-"""Layers whose outputs LPIPS compares, by torchvision's number."""
-
-
-def squeezenet_layers() -> nn.Sequential:
-    """The convolutions of SqueezeNet 1.1, numbered as torchvision's."""
-
-    def pool() -> nn.Module:
-        return nn.MaxPool2d(3, 2, ceil_mode=True)
-
-    return nn.Sequential(
-        nn.Conv2d(3, 64, 3, stride=2),
-        nn.ReLU(),
-        pool(),
-        Fire(64, 16, 64),
-        Fire(128, 16, 64),
-        pool(),
-        Fire(128, 32, 128),
-        Fire(256, 32, 128),
-        pool(),
-        Fire(256, 48, 192),
-        Fire(384, 48, 192),
-        Fire(384, 64, 256),
-        Fire(512, 64, 256),
-    )
-
-
 class SqueezeNet(Features):
-    """LPIPS v0.1 on SqueezeNet 1.1, differentiable; what `sr-cli evaluate` calls lpips-squeeze.
+    """LPIPS v0.1 on SqueezeNet 1.1; what `sr-cli evaluate` calls lpips-squeeze."""
 
-    Args:
-        state: Convolutions, keys as torchvision's ``squeezenet1_1``, for BGR 0..255 less the mean.
-        heads: LPIPS's linear heads.
-    """
-
-    def __init__(self, state: dict[str, Tensor], heads: dict[str, Tensor]) -> None:
+    def __init__(self, network: squeezenet.SqueezeNet) -> None:
         super().__init__()
-        self._set_colours((104.0, 117.0, 123.0), (1.0, 1.0, 1.0))
-        self.features = squeezenet_layers()
-        try:
-            self.features.load_state_dict(
-                {k.removeprefix("features."): v for k, v in state.items() if "features." in k}
-            )
-            weights = [heads[f"lin{i}.model.1.weight"] for i in range(len(SQUEEZENET_COMPARED))]
-        except (RuntimeError, KeyError) as error:
-            raise FeaturesError(f"These are no features of LPIPS: {error}.") from None
-        self.heads = nn.ParameterList(nn.Parameter(weight.float()) for weight in weights)
-        self._freeze()
+        self.network = network
 
     def distance(self, sr: Tensor, hr: Tensor) -> Tensor:
-        x = torch.cat((sr, hr)).flip(1) * 255 - self.mean
-        total = torch.zeros((), device=sr.device)
-        heads = dict(zip(SQUEEZENET_COMPARED, self.heads, strict=True))
-        for number, layer in enumerate(self.features):
-            x = layer(x)
-            if number in heads:
-                ours, theirs = F.normalize(x.float(), dim=1).chunk(2)
-                error = F.conv2d((ours - theirs.detach()).square(), heads[number])
-                total = total + error.mean()
-        return total
+        return torch.stack([cells.mean() for cells in self.network(sr, hr)]).sum()
 
 
 class Staggered(Features):
@@ -217,10 +143,13 @@ def _loaded(options: Loss) -> Features:
     if options.features == "squeezenet":
         if folder is None:
             raise FeaturesError(
-                f"The perceptual loss needs the folder that holds {FEATURES_FILE} and {HEADS_FILE}:"
-                " --set loss.features_folder=DIR"
+                f"The perceptual loss needs the folder that holds {squeezenet.FEATURES_FILE} and "
+                f"{squeezenet.HEADS_FILE}: --set loss.features_folder=DIR"
             )
-        return SqueezeNet(_read(folder / FEATURES_FILE), _read(folder / HEADS_FILE))
+        try:
+            return SqueezeNet(squeezenet.read(folder))
+        except (FileNotFoundError, ValueError) as error:
+            raise FeaturesError(f"The perceptual loss cannot look: {error}") from None
     state = _read(folder / "vgg19.safetensors") if folder else _vgg19_of_torchvision()
     return VGG19(state, options.feature_weights)
 
