@@ -832,7 +832,7 @@ def test_the_detail_shown_is_the_same_however_its_rows_come(height: int) -> None
     rgb[:100] = rgb[250:] = 0.5  # so that it has rows of the result above and below it
     alpha = np.linspace(0, 1, 400 * 130, dtype=np.float32).reshape(400, 130)
     large, cover = (np.repeat(np.repeat(one, 2, axis=0), 2, axis=1) for one in (rgb, alpha))
-    whole, parts = (enlarging._Detail(Picture(rgb, alpha), 2) for _ in range(2))
+    whole, parts = (enlarging._Detail(Picture(rgb, alpha), 2, (260, 800)) for _ in range(2))
     whole.see(0, large, cover)
     for first in range(0, len(large), height):
         rows = slice(first, first + height)
