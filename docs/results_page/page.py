@@ -93,8 +93,9 @@ The middles ({side} pixels) of the photographs of `{data}`, shrunk and nothing e
 error of the mean, and the picture that fares worst. By means of squares, by bicubic interpolation
 with antialiasing, by Lanczos: cameras and programs shrink in many ways, and a model that takes one
 for a blur sharpens what is sharp. At x2 stand models of x4, too, as `upscale --outscale 2` uses
-them. The worst is always the middle of 08.png, nearly flat, where interpolation is at 55 dB and
-half a level costs decibels; entry 30 of [training-log.md](training-log.md) says what of.
+them. The worst is always the middle of 08.png, nearly flat, where interpolation is at 55 dB: there
+half a level costs decibels, and what undoes noise and JPEG is off by one (entries 31 and 32 of
+[training-log.md](training-log.md)).
 """
 WORDS = """
 How often the sentence behind "In short" is right ([measure_words.py](measure_words.py): protocol
