@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,6 +38,16 @@ class Outcome:
     status: int
     out: str
     err: str
+
+
+def all_shown(terminal: int) -> bytes:
+    """What was written to a pseudo-terminal, whose other side is closed; closes this one."""
+    shown = b""
+    with suppress(OSError):  # which is how a terminal ends on Linux
+        while more := os.read(terminal, 1000):
+            shown += more
+    os.close(terminal)
+    return shown
 
 
 @pytest.fixture

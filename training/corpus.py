@@ -50,8 +50,8 @@ class Corpus:
     offsets: tuple[int, ...]
     """Where in `pixels` each picture begins."""
     names: tuple[str, ...]
-    unreadable: int
-    """Files, and folders within, that cannot be read."""
+    spoiled: tuple[str, ...]
+    """Names of files, and of folders within, that cannot be read."""
     too_small: int
     mapped: bool = False
     """Whether the pixels are in a file rather than in memory."""
@@ -59,8 +59,6 @@ class Corpus:
     """Side of each picture over that of its file; empty if all are as they were."""
     others: int = 0
     """Pictures of kinds that are not read."""
-    spoiled: tuple[str, ...] = ()
-    """Names of what is unreadable."""
 
     @property
     def pictures(self) -> tuple[Picture, ...]:
@@ -70,6 +68,11 @@ class Corpus:
             pixels[start : start + height * width].reshape(height, width, 3)
             for start, (height, width) in zip(self.offsets, self.shapes, strict=True)
         )
+
+    @property
+    def unreadable(self) -> int:
+        """How many files, and folders within, cannot be read."""
+        return len(self.spoiled)
 
     @property
     def files(self) -> int:
@@ -163,12 +166,11 @@ def read_corpus(
         tuple(shapes),
         tuple(offsets),
         tuple(names),
-        len(spoiled),
+        tuple(spoiled),
         too_small,
         mapped,
         tuple(sizes),
         len(others),
-        tuple(spoiled),
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
@@ -59,7 +60,7 @@ def channels_last(network: N) -> N:
 def build_network(
     recipe: Recipe,
     model: Degrader | None = None,
-    start: str | Path | None = None,
+    start: str | Path | Earlier | None = None,
     tell: Callable[[str], None] | None = None,
 ) -> SuperResolver:
     """A network at the first phase's iterations.
@@ -68,9 +69,8 @@ def build_network(
         recipe: Its options and its seed.
         model: Of the degradation, whose kernels DANv1, DANv2 and DMSR describe by their
             principal components; may be left out for others, or with a start.
-        start: What to start from instead of fresh weights: a file, ours or a published one, a
-            model's name or ``hf:owner/repo/file``.  A DAN whose header tells other iterations is
-            turned to the phase's by `training.unroll`.
+        start: What to start from instead of fresh weights, read already or as `earlier` takes it.
+            A DAN whose header tells other iterations is turned to the phase's by `training.unroll`.
         tell: Called with a sentence on how much of it was taken, where not all has to fit.
 
     Raises:
@@ -91,79 +91,96 @@ def build_network(
     except (ValueError, KeyError) as error:
         raise RecipeError(f"{recipe.name}: {recipe.network.family}: {error}") from None
     if start is not None:
-        taken = _start_from(network, str(start), fitting=recipe.start.fitting)
+        found = start if isinstance(start, Earlier) else earlier(start)
+        taken = _start_from(network, found, fitting=recipe.start.fitting)
         if tell and taken < (number := len(network.state_dict())):
-            tell(f"of {start} fit {taken} of the network's {number} tensors; the rest is fresh")
+            tell(
+                f"of {found.named} fit {taken} of the network's {number} tensors; the rest is fresh"
+            )
     return network
 
 
-def _start_from(network: nn.Module, start: str, *, fitting: bool) -> int:
+def _start_from(network: nn.Module, start: Earlier, *, fitting: bool) -> int:
     """Load the weights of an earlier run in place of fresh ones, or those that fit: how many."""
     fresh = network.state_dict()
-    try:
-        state, header, path = _earlier(start)
-        trained = weights.told_options(header, path).get("iterations")
-    except ZooError as error:
-        raise TrainingError(f"Cannot start from {start}: {error}") from None
+    state = start.state
     if fitting:
         if isinstance(network, EDSR):
             state = rename(state, _OF_DAN)
         state = {k: v for k, v in state.items() if k in fresh and v.shape == fresh[k].shape}
         if not state:
-            raise TrainingError(f"Cannot start from {start}: nothing in it fits the network.")
+            raise TrainingError(f"Cannot start from {start.named}: nothing in it fits the network.")
     elif complaint := misfit(fresh, state):
         raise TrainingError(
-            f"Cannot start from {start}: for this recipe's network {complaint}. "
+            f"Cannot start from {start.named}: for this recipe's network {complaint}. "
             "--set start.fitting=true takes of it what fits."
         )
     network.load_state_dict(state, strict=not fitting)
-    if isinstance(network, DAN) and trained and "restorer.fusion.weight" in state:
-        wanted, network.iterations = network.iterations, trained
+    if isinstance(network, DAN) and start.iterations and "restorer.fusion.weight" in state:
+        wanted, network.iterations = network.iterations, start.iterations
         unroll(network, wanted)
     return len(state)
 
 
-def _earlier(start: str) -> tuple[Mapping[str, Tensor], Mapping[str, str], Path]:
-    """Weights in our names, their header, and the file that holds them."""
-    path = weights_file(start) or store.locate(find(start))
-    try:
-        known = recognise(path)
-        state, header = known.state, known.header
-    except UnknownNetworkError:  # parts of one
-        state, header = weights.read(path)
-    return state, header, path
+@dataclass(frozen=True, eq=False)
+class Earlier:
+    """Weights that a run is to go on from."""
+
+    named: str
+    """As they were asked for."""
+    path: Path
+    state: Mapping[str, Tensor]
+    """In our names."""
+    header: Mapping[str, str]
+    iterations: int | None
+    """With which they were trained, if the header tells."""
 
 
-def begun_from(start: str | Path | None) -> dict[str, str]:
-    """What is to be told of the weights that a run goes on from (`sr_cli.zoo.card.START`).
-
-    A model of the zoo is known by its numbers, whatever file they are in.
+def earlier(start: str | Path) -> Earlier:
+    """Read weights to start from.
 
     Args:
-        start: As of `build_network`; nothing is told of fresh weights.
+        start: A file, ours or a published one, a model's name or ``hf:owner/repo/file``.
 
     Raises:
-        TrainingError: They cannot be read.
+        TrainingError: They cannot be had, or not be read.
+    """
+    named = str(start)
+    try:
+        path = weights_file(named) or store.locate(find(named))
+        try:
+            known = recognise(path)
+            state, header = known.state, known.header
+        except UnknownNetworkError:  # parts of one
+            state, header = weights.read(path)
+        iterations = weights.told_options(header, path).get("iterations")
+    except ZooError as error:
+        raise TrainingError(f"Cannot start from {named}: {error}") from None
+    return Earlier(named, path, state, header, iterations)
+
+
+def told_of(start: Earlier | None) -> dict[str, str]:
+    """What is to be told of the weights that a run goes on from (`sr_cli.zoo.card.START`).
+
+    A model of the zoo is known by its numbers, whatever file they are in.  Nothing is told of fresh
+    weights.
     """
     if start is None:
         return {}
-    try:
-        state, header, path = _earlier(str(start))
-        numbers = weights.digest(state)
-        known = of_numbers(numbers)
-    except ZooError as error:
-        raise TrainingError(f"Cannot start from {start}: {error}") from None
+    header, path = start.header, start.path
+    numbers = weights.digest(start.state)
+    known = of_numbers(numbers)
     licence = known.licence if known else header.get("licence")
     # The folders that a file lies in are nobody else's business.
-    name = str(start) if str(start).startswith(hub.PREFIX) else path.name
+    name = start.named if start.named.startswith(hub.PREFIX) else path.name
     if "model" in header and header["model"] != path.stem:
         name += f" of {header['model']}"
     found = {"start": known.name if known else name, "start_numbers_sha256": numbers}
     if licence:
         found["start_licence"] = licence
-    if earlier := told_start(header):
-        before = [earlier.get(key) for key in ("start", "start_licence", "start_before")]
-        found["start_before"] = ", ".join(filter(None, before))
+    if before := told_start(header):
+        told = [before.get(key) for key in ("start", "start_licence", "start_before")]
+        found["start_before"] = ", ".join(filter(None, told))
     return found
 
 

@@ -90,7 +90,7 @@ def run_session(
     elif held_out is not None:
         said.append(f"validation: {len(held_out.lr)} pairs")
     tell("; ".join(said))
-    if val and recipe.data.degradation != "learned" and (twice := in_both(data, [val])):
+    if val and isinstance(held_out, Corpus) and (twice := in_both(data, [val])):
         tell(
             f"{twice} of the validation's pictures are trained on as well: what is measured on "
             "them says little of others"

@@ -92,7 +92,7 @@ def made_pictures(side: int, count: int = 8) -> Corpus:
     fine = torch.nn.functional.interpolate(coarse, (side, side), mode="bicubic").clamp(0, 1)
     pixels = fine.mul(255).byte().permute(0, 2, 3, 1).reshape(-1, 3)
     offsets = tuple(range(0, count * side * side, side * side))
-    return Corpus(pixels, ((side, side),) * count, offsets, ("made",) * count, 0, 0)
+    return Corpus(pixels, ((side, side),) * count, offsets, ("made",) * count, (), 0)
 
 
 class Bench:

@@ -27,10 +27,11 @@ from training.held_out import HeldOut, degraded
 from training.initial import (
     START,
     TrainingError,
-    begun_from,
     build_network,
+    earlier,
     keep_start,
     kept_start,
+    told_of,
 )
 from training.journal import Journal
 from training.later import Reading, steps_later
@@ -102,8 +103,9 @@ class Trainer:
         model = degrader(recipe, low)
         self.notes: list[str] = []
         """What is to be told before the run."""
-        network = build_network(recipe, model, self.options.weights, self.notes.append)
-        self.start = begun_from(self.options.weights)
+        start = None if self.options.weights is None else earlier(self.options.weights)
+        network = build_network(recipe, model, start, self.notes.append)
+        self.start = told_of(start)
         """What the run's weights tell of those that it went on from."""
         try:
             objectives = Objectives(recipe, network, model, self.processes.device)

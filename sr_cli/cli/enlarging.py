@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from sr_cli.cli.report import Report, Shown
     from sr_cli.degradation.explain import Step
     from sr_cli.images import Color, Picture
-    from sr_cli.inference.engine import Floats
+    from sr_cli.inference.engine import Floats, Growing, Result
     from sr_cli.opening import OpenModel
 
 
@@ -303,19 +303,7 @@ def _enlarged(job: Job, taken: Taken, progress: Callable[[float, float], None]) 
     shown = _Detail(picture, job.outscale, (large.width, large.height)) if job.report else None
     if shown:
         shown.see(0, large.rgb, large.alpha)
-    return Made(
-        source=taken.source,
-        target=taken.target,
-        picture=large,
-        width=large.width,
-        height=large.height,
-        format=taken.format,
-        replaces=taken.replaces,
-        vector=_listed(result.vector),
-        tiles=result.tiles,
-        notes=notes,
-        detail=shown.before_and_after() if shown else None,
-    )
+    return _made(taken, (large.width, large.height), result, notes, shown, large)
 
 
 class _Detail:
@@ -355,6 +343,31 @@ class _Detail:
         return self.before, detail(np.concatenate(self.strips))
 
 
+def _made(
+    taken: Taken,
+    size: tuple[int, int],
+    result: Result | Growing,
+    notes: list[str],
+    shown: _Detail | None,
+    picture: Picture | None = None,
+) -> Made:
+    """What there is to tell of a picture; of one that is written already, without it."""
+    width, height = size
+    return Made(
+        source=taken.source,
+        target=taken.target,
+        picture=picture,
+        width=width,
+        height=height,
+        format=taken.format,
+        replaces=taken.replaces,
+        vector=_listed(result.vector),
+        tiles=result.tiles,
+        notes=notes,
+        detail=shown.before_and_after() if shown else None,
+    )
+
+
 def _grown(job: Job, taken: Taken, progress: Callable[[float, float], None]) -> Made:
     """A large picture, written as its rows are made."""
     from sr_cli.images import losses, visible_rgb, write_rows
@@ -390,19 +403,7 @@ def _grown(job: Job, taken: Taken, progress: Callable[[float, float], None]) -> 
         keep=not taken.replaces,
     )
     notes = [*picture.metadata.notes, *losses(picture, taken.format), *growing.notes]
-    return Made(
-        source=taken.source,
-        target=taken.target,
-        picture=None,
-        width=width,
-        height=height,
-        format=taken.format,
-        replaces=taken.replaces,
-        vector=_listed(growing.vector),
-        tiles=growing.tiles,
-        notes=notes,
-        detail=shown.before_and_after() if shown else None,
-    )
+    return _made(taken, (width, height), growing, notes, shown)
 
 
 def _without_new_colours(picture: Picture, rgb: Floats) -> Floats:

@@ -9,7 +9,6 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,7 @@ from sr_cli.metrics import evaluation
 from sr_cli.metrics.squeezenet import FEATURES_FILE, HEADS_FILE
 from sr_cli.networks.dan import DAN
 from sr_cli.zoo import weights
-from tests.conftest import TINY, Outcome
+from tests.conftest import TINY, Outcome, all_shown
 from tests.metrics.made import make_features, save
 
 Program = Callable[..., Outcome]
@@ -249,11 +248,7 @@ def at_a_terminal(*arguments: object, stdout: Any = None) -> bytes:
         env={**os.environ, "TERM": "xterm", "OMP_NUM_THREADS": "1"},
     )
     os.close(theirs)
-    shown = b""
-    with suppress(OSError):  # which is how a terminal ends on Linux
-        while more := os.read(ours, 1000):
-            shown += more
-    os.close(ours)
+    shown = all_shown(ours)
     assert process.wait(60) == 0, shown
     return shown
 

@@ -35,7 +35,7 @@ def learner_of(recipe: Recipe, device: torch.device, **options: bool) -> tuple[L
 def one_picture(side: int = 96) -> Corpus:
     """A corpus of one square picture."""
     pixels = torch.from_numpy(scene(side, side)).view(-1, 3)
-    return Corpus(pixels, ((side, side),), (0,), ("scene",), 0, 0)
+    return Corpus(pixels, ((side, side),), (0,), ("scene",), (), 0)
 
 
 SMALL = """

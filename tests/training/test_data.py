@@ -174,7 +174,7 @@ def test_a_picture_is_drawn_as_often_shrunk_as_whole() -> None:
     values = torch.cat([torch.full((20 * 20, 3), 10), torch.full((10 * 10, 3), 200)])
     shapes, offsets = ((20, 20), (10, 10)), (0, 400)
     corpus = Corpus(
-        values.byte(), shapes, offsets, ("a.png", "a.png"), 0, 0, False, sizes=(1.0, 0.5)
+        values.byte(), shapes, offsets, ("a.png", "a.png"), (), 0, False, sizes=(1.0, 0.5)
     )
     cropper = Cropper(corpus, torch.Generator().manual_seed(0))
     crops = cropper.cut(cropper.draw(2000, 8), 8)
@@ -186,7 +186,7 @@ def test_a_file_is_drawn_as_often_as_it_has_pixels_however_many_sizes_fit() -> N
     values = torch.cat([torch.full((side * side, 3), 10 + i) for i, side in enumerate(sides)])
     shapes, offsets = tuple((side, side) for side in sides), (0, 400, 500)
     corpus = Corpus(
-        values.byte(), shapes, offsets, ("a", "a", "b"), 0, 0, False, sizes=(1.0, 0.5, 1.0)
+        values.byte(), shapes, offsets, ("a", "a", "b"), (), 0, False, sizes=(1.0, 0.5, 1.0)
     )
     cropper = Cropper(corpus, torch.Generator().manual_seed(0))
     crops = cropper.cut(cropper.draw(2000, 8), 8)[:, 0, 0, 0]
@@ -209,7 +209,7 @@ def test_crops_come_from_all_pictures_in_all_eight_positions() -> None:
     marks = torch.zeros(40, 40, 3, dtype=torch.uint8)
     marks[:20, :30] = 255  # no symmetry at all
     marks[:10, :10] = 80
-    corpus = Corpus(marks.view(-1, 3), ((40, 40),), (0,), ("marks",), 0, 0)
+    corpus = Corpus(marks.view(-1, 3), ((40, 40),), (0,), ("marks",), (), 0)
     cropper = Cropper(corpus, torch.Generator().manual_seed(0))
     crops = cropper.cut(cropper.draw(200, 40), 40)
     assert crops.shape == (200, 3, 40, 40) and crops.dtype == torch.uint8
@@ -226,14 +226,14 @@ def test_crops_come_from_all_pictures_in_all_eight_positions() -> None:
 def test_pixels_are_numbered_however_many_there_are() -> None:
     for count in (2**31 // 3, 2**31 // 3 + 1):  # three bytes each
         pixels = torch.zeros(1, 3, dtype=torch.uint8).expand(count, 3)
-        cropper = Cropper(Corpus(pixels, ((1, count),), (0,), ("a",), 0, 0), torch.Generator())
+        cropper = Cropper(Corpus(pixels, ((1, count),), (0,), ("a",), (), 0), torch.Generator())
         assert torch.iinfo(cropper.numbers).max >= pixels.numel()
 
 
 def test_every_place_of_a_picture_is_as_likely_and_none_beyond_it() -> None:
     height, width, size = 5, 9, 4
     corpus = Corpus(
-        torch.zeros(height * width, 3, dtype=torch.uint8), ((height, width),), (0,), ("a",), 0, 0
+        torch.zeros(height * width, 3, dtype=torch.uint8), ((height, width),), (0,), ("a",), (), 0
     )
     start = Cropper(corpus, torch.Generator().manual_seed(0)).draw(6000, size).start
     places, counts = torch.stack((start // width, start % width), 1).unique(
@@ -325,7 +325,7 @@ def test_what_a_header_cannot_claim_is_not_made_room_for(tmp_path: Path) -> None
 def test_every_pixel_is_as_likely_as_any_other() -> None:
     flat = torch.zeros(300, 3, dtype=torch.uint8)
     flat[:200] = 1
-    corpus = Corpus(flat, ((10, 20), (10, 10)), (0, 200), ("large", "small"), 0, 0)
+    corpus = Corpus(flat, ((10, 20), (10, 10)), (0, 200), ("large", "small"), (), 0)
     cropper = Cropper(corpus, torch.Generator().manual_seed(0))
     crops = cropper.cut(cropper.draw(2000, 5), 5)
     assert all(len(crop.unique()) == 1 for crop in crops)  # no crop reaches over two pictures
@@ -492,7 +492,7 @@ def test_a_margin_is_degraded_and_cut_off_again() -> None:
     size, margin = 24, 4
     side = 4 * (size + 2 * margin)
     pixels = torch.from_numpy(scene(side, side)).view(-1, 3)
-    corpus = Corpus(pixels, ((side, side),), (0,), ("a",), 0, 0)
+    corpus = Corpus(pixels, ((side, side),), (0,), ("a",), (), 0)
     recipe = load_recipe(
         "dan-blur-x4",
         [f"phase.0.margin={margin}", f"phase.0.lr_crop={size}", "phase.0.batch=2", "data.pool=2"],

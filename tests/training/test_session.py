@@ -195,11 +195,13 @@ def test_beside_a_gpu_few_threads_are_left_to_the_processor() -> None:
     assert torch.get_num_threads() == 1  # as was asked for
 
 
-def session(recipe: Recipe, photographs: Path, folder: Path, *, resume: bool) -> list[str]:
+def session(
+    recipe: Recipe, photographs: Path, folder: Path, *, resume: bool, val: Path | None = None
+) -> list[str]:
     """What a session of no steps says."""
     said: list[str] = []
     run_session(
-        *(recipe, [photographs], None, folder, CPU),
+        *(recipe, [photographs], val, folder, CPU),
         options=Options(half=False, last_step=0),
         resume=resume,
         tell=said.append,
@@ -303,14 +305,7 @@ def test_held_out_pictures_that_are_trained_on_are_told(
     one, *_ = sorted(photographs.iterdir())
     (tmp_path / "mixed" / "another name.png").symlink_to(one)
     Image.fromarray(scene(160, 160)).save(tmp_path / "mixed" / "other.png")
-    said: list[str] = []
-    run_session(
-        *(small, [photographs], tmp_path / "mixed", tmp_path / "run", CPU),
-        options=Options(half=False, last_step=0),
-        resume=False,
-        tell=said.append,
-        bar=lambda *_: None,
-    )
+    said = session(small, photographs, tmp_path / "run", resume=False, val=tmp_path / "mixed")
     assert any("1 of the validation's pictures are trained on as well" in line for line in said)
 
 

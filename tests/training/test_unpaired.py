@@ -58,7 +58,7 @@ def corpus_of(pictures: Tensor) -> Corpus:
     count, _, height, width = pictures.shape
     pixels = pictures.permute(0, 2, 3, 1).reshape(-1, 3)
     offsets = tuple(range(0, count * height * width, height * width))
-    return Corpus(pixels, ((height, width),) * count, offsets, ("made",) * count, 0, 0)
+    return Corpus(pixels, ((height, width),) * count, offsets, ("made",) * count, (), 0)
 
 
 def test_low_quality_crops_stand_in_for_degraded_ones() -> None:

@@ -12,13 +12,13 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from huggingface_hub.constants import DOWNLOAD_CHUNK_SIZE
 
+from tests.conftest import all_shown
 from tests.zoo.hub_server import COMMIT, TOKEN, Hub, serving
 
 REFERENCE = "hf:some/repo/model.safetensors"
@@ -200,11 +200,7 @@ def test_progress_goes_to_a_terminal(client: Client) -> None:
     process = client.start("-m", "sr_cli", "models", "pull", PINNED, stderr=theirs)
     out, _ = process.communicate(timeout=60)
     os.close(theirs)
-    shown = b""
-    with suppress(OSError):  # which is how a terminal ends on Linux
-        while more := os.read(ours, 1000):
-            shown += more
-    os.close(ours)
+    shown = all_shown(ours)
     assert process.returncode == 0 and Path(out.split()[1]).read_bytes() == CONTENT
     assert b"model.safetensors" in shown and b"100%" in shown
 
